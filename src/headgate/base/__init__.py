@@ -1,0 +1,1 @@
+"""What every part shares: errors, the clock, the model, the ports. Imports nothing else of Headgate."""

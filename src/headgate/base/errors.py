@@ -1,0 +1,111 @@
+"""Every error that Headgate raises on purpose.
+
+    HeadgateError
+     ├─ ConfigError            a setting, flag or file is wrong (also: an app that cannot be found)
+     ├─ Unavailable            a part that is needed does not answer (broker down, link lost)
+     │   └─ EngineGone         the broker's answer to a request will never come; it may have been carried out
+     ├─ Full                   a bound is reached; nothing was done; `retry_after` says when to try again
+     │   └─ QueueFull          a job queue is at its depth
+     ├─ JobError
+     │   ├─ UnknownJob         no job with this id (or its record has expired)
+     │   ├─ BadArguments       job arguments that cannot be serialised or do not fit the function
+     │   ├─ ResultTooLarge     a job returned more than `job_result_bytes`
+     │   ├─ JobTimeout         raised inside a job that has run past its timeout
+     │   ├─ JobCancelled       raised inside a job that was cancelled
+     │   └─ WrongState         the order does not fit the job's state (cancel a finished job)
+     ├─ LeaseLost              the job worker's hold on a job has passed to another
+     ├─ StreamError
+     │   ├─ UnknownStream
+     │   └─ StreamEnded        an append after the terminal record
+     ├─ ProtocolError          a peer sent what the protocol does not allow
+     └─ NotHosted              the call needs a Headgate process around it (a socket effect, say)
+
+A message says what happened, why, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class HeadgateError(Exception):
+    """The base of all errors raised by Headgate itself."""
+
+
+class ConfigError(HeadgateError):
+    """A setting, a flag, a file or the app's address is wrong; nothing was started."""
+
+
+class Unavailable(HeadgateError):
+    """A part that the call needs does not answer now; trying again later may work."""
+
+
+class EngineGone(Unavailable):
+    """The connection to the engine broke with the request under way; it may have been carried out."""
+
+
+class Full(HeadgateError):
+    """A bound is reached and nothing was done.
+
+    Args:
+        message: what is full, its bound, and what to do.
+        retry_after: seconds after which trying again makes sense.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QueueFull(Full):
+    """The job queue holds as many jobs as its depth allows."""
+
+
+class JobError(HeadgateError):
+    """Something about one job."""
+
+
+class UnknownJob(JobError):
+    """There is no job with this id, or its record has passed its time to live."""
+
+
+class BadArguments(JobError):
+    """The arguments cannot be serialised, or do not fit the job's function; nothing was enqueued."""
+
+
+class ResultTooLarge(JobError):
+    """The job's result is larger than the `job_result_bytes` setting; the work itself was done."""
+
+
+class JobTimeout(JobError):
+    """Raised inside a job that has run past its timeout."""
+
+
+class JobCancelled(JobError):
+    """Raised inside a job whose cancellation was asked for."""
+
+
+class WrongState(JobError):
+    """The order does not fit the state that the job is in."""
+
+
+class LeaseLost(HeadgateError):
+    """The hold on a job has passed to another job worker; what this one reports is refused."""
+
+
+class StreamError(HeadgateError):
+    """Something about one stream."""
+
+
+class UnknownStream(StreamError):
+    """There is no stream with this name, or its time is over."""
+
+
+class StreamEnded(StreamError):
+    """The stream has its terminal record; nothing can be appended."""
+
+
+class ProtocolError(HeadgateError):
+    """A peer sent what the protocol does not allow; the connection to it is given up."""
+
+
+class NotHosted(HeadgateError):
+    """The call needs a Headgate process around it and there is none here."""
