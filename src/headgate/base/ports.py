@@ -17,7 +17,7 @@ from headgate.base.model import Batch, Claim, Event, JobRecord, JobSpec, JobStat
 class Service(Protocol):
     """What a role runs."""
 
-    async def run(self, ready: Callable[[], None], stop: "StopSignal") -> None:
+    async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
         """Serve until `stop`, then finish what is under way until its deadline.
 
         Calls `ready` once, when work can be taken. Raising before that is a boot failure.
@@ -47,7 +47,9 @@ class JobSink(Protocol):
 class JobSource(Protocol):
     """What a job worker needs of an engine."""
 
-    async def take(self, worker: str, queues: Sequence[str], most: int, functions: Sequence[str] | None = None) -> Sequence[Claim]:
+    async def take(
+        self, worker: str, queues: Sequence[str], most: int, functions: Sequence[str] | None = None
+    ) -> Sequence[Claim]:
         """Wait for jobs and claim up to `most` of them, at least one. Cancelling the call claims nothing.
 
         `functions`, when given, limits the claim to jobs that this worker's code knows.
@@ -56,7 +58,9 @@ class JobSource(Protocol):
     async def renew(self, worker: str, held: Mapping[str, int]) -> Mapping[str, str]:
         """Extend the leases of `{job id: epoch}`; returns `{job id: "lost" | "cancel"}` for those to be ended."""
 
-    async def progress(self, job_id: str, epoch: int, events: Sequence[NewEvent], checkpoint: bytes | None = None) -> None:
+    async def progress(
+        self, job_id: str, epoch: int, events: Sequence[NewEvent], checkpoint: bytes | None = None
+    ) -> None:
         """Append events to a held job's stream; `progress` events update its record, a checkpoint is stored with them.
 
         Raises:
@@ -127,7 +131,7 @@ class Channels(Protocol):
 
     async def publish(self, channel: str, payload: bytes) -> None: ...
 
-    def subscribe(self, channels: "ChannelSet") -> AsyncIterator[tuple[str, bytes]]:
+    def subscribe(self, channels: ChannelSet) -> AsyncIterator[tuple[str, bytes]]:
         """Messages of the channels in the set, which may change while the iterator runs."""
 
 

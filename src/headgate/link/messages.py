@@ -23,7 +23,7 @@ Data = Any
 
 
 class Scope(msgspec.Struct, frozen=True, array_like=True):
-    """What a request or handshake said: the ASGI names (asgiref HTTP and WebSocket spec), headers in order, names lower-case."""
+    """What a request or handshake said: ASGI names (asgiref HTTP and WebSocket spec), headers in order, lower-case."""
 
     method: str
     path: str
