@@ -73,7 +73,7 @@ def test_a_push_over_the_window_waits_for_half_of_it() -> None:
     window.grant(1)
     assert window.take(1000)
     assert not window.take(1)
-    window.grant(1000)
+    window.grant(1_049)
     assert window.left == 100
 
 
