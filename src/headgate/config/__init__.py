@@ -1,1 +1,1 @@
-
+"""What can be set: declared once (`settings`), gathered (`load`), and accounted for (`explain`)."""

@@ -1,0 +1,274 @@
+"""Every setting, declared once: key, type, default, help. Files, environment, flags and docs come from here.
+
+A `Settings` is frozen data: making one opens, imports and logs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal, get_args
+
+import msgspec
+
+from headgate.config.folder import DataFolder
+
+Lane = Literal["fast", "slow"]
+Role = Literal["broker", "gateway", "app", "jobs"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+"""In the order in which they are started."""
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+class Topic(StrEnum):
+    """The sections of the reference page, in its order."""
+
+    BASICS = "Basics"
+    PROCESSES = "Processes"
+    LIFE = "Start, stop and health"
+    HTTP = "Requests"
+    LANES = "Lanes"
+    SOCKETS = "WebSockets"
+    JOBS = "Jobs and streams"
+    SAFETY = "Addresses and secrets"
+    LOGS = "Logs"
+
+
+class Unit(StrEnum):
+    """What a number counts; seconds and bytes may also be written as text ("30s", "64MiB")."""
+
+    SECONDS = "seconds"
+    BYTES = "bytes"
+    MILLISECONDS = "milliseconds"
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a setting's type and default do not say.
+
+    Args:
+        topic: the section of the reference page.
+        help: one line, without a full stop.
+        unit: what a number counts.
+        least: the smallest value allowed.
+        flag: the flag of `headgate run`; settings without one are for files and the environment.
+        secret: never shown.
+        shown_default: how to write a default that depends on the machine.
+    """
+
+    topic: Topic
+    help: str
+    unit: Unit | None = None
+    least: float | None = None
+    flag: str | None = None
+    secret: bool = False
+    shown_default: str | None = None
+
+
+def cores() -> int:
+    """The CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _gateways() -> int:
+    return max(1, cores() // 4)
+
+
+def _workers() -> int:
+    return max(1, cores() // 2)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of one Headgate. `headgate.config.load.load` makes it from files, environment and flags."""
+
+    # Basics
+    app: Annotated[
+        str, Option(Topic.BASICS, 'The app: "module:attribute", or "module:factory()" to call a factory')
+    ] = ""
+    bind: Annotated[
+        tuple[str, ...],
+        Option(Topic.BASICS, 'Where to listen: "host:port" or "unix:PATH"; several are allowed', flag="--bind"),
+    ] = ("127.0.0.1:8000",)
+    data: Annotated[str, Option(Topic.BASICS, "The data folder: sockets, spool, jobs", flag="--data")] = ".headgate"
+    broker: Annotated[
+        str,
+        Option(Topic.BASICS, 'The engine: "embedded", "memory", or an address such as redis://…', flag="--broker"),
+    ] = "embedded"
+
+    # Processes
+    roles: Annotated[
+        tuple[Role, ...], Option(Topic.PROCESSES, "The roles to run here; the others run elsewhere", flag="--roles")
+    ] = ROLES
+    gateways: Annotated[
+        int,
+        Option(
+            Topic.PROCESSES,
+            "Gateway processes, which hold the connections",
+            least=1,
+            flag="--gateways",
+            shown_default="a quarter of the cores, at least 1",
+        ),
+    ] = msgspec.field(default_factory=_gateways)
+    workers: Annotated[
+        int,
+        Option(
+            Topic.PROCESSES,
+            "App worker processes in the fast lane",
+            least=1,
+            flag="--workers",
+            shown_default="half of the cores, at least 1",
+        ),
+    ] = msgspec.field(default_factory=_workers)
+    slow_workers: Annotated[
+        int, Option(Topic.PROCESSES, "App worker processes in the slow lane", least=0, flag="--slow-workers")
+    ] = 1
+    threads: Annotated[
+        int, Option(Topic.PROCESSES, "Handlers that a fast app worker runs at once", least=1, flag="--threads")
+    ] = 8
+    slow_threads: Annotated[
+        int, Option(Topic.PROCESSES, "Handlers that a slow app worker runs at once", least=1, flag="--slow-threads")
+    ] = 40
+    loop_threads: Annotated[
+        int, Option(Topic.PROCESSES, "Sockets with a loop of their own (flask-sock) per app worker", least=1)
+    ] = 1000
+    jobs: Annotated[int, Option(Topic.PROCESSES, "Job worker processes: jobs run at once", least=0, flag="--jobs")] = 2
+    job_nice: Annotated[
+        int, Option(Topic.PROCESSES, "How much a job worker yields the CPU to the others (0 to 19)", least=0)
+    ] = 5
+
+    # Start, stop and health
+    reload: Annotated[
+        bool, Option(Topic.LIFE, "Start a new generation when a source file changes", flag="--reload")
+    ] = False
+    reload_dirs: Annotated[
+        tuple[str, ...],
+        Option(Topic.LIFE, "Folders watched by `reload`", shown_default="the folder of the app"),
+    ] = ()
+    boot_timeout: Annotated[
+        float, Option(Topic.LIFE, "Time for a process to become ready", Unit.SECONDS, least=0.1)
+    ] = 60.0
+    stop_timeout: Annotated[
+        float,
+        Option(Topic.LIFE, "Time to finish what is under way at a stop", Unit.SECONDS, least=0, flag="--stop-timeout"),
+    ] = 30.0
+    reload_timeout: Annotated[
+        float,
+        Option(Topic.LIFE, "Time for the old generation to finish its requests and jobs", Unit.SECONDS, least=0),
+    ] = 3600.0
+    heartbeat_timeout: Annotated[
+        float, Option(Topic.LIFE, "Silence after which a process counts as stalled", Unit.SECONDS, least=1)
+    ] = 15.0
+
+    # Requests
+    max_connections: Annotated[int, Option(Topic.HTTP, "Open client connections per gateway", least=1)] = 20_000
+    max_body: Annotated[int, Option(Topic.HTTP, "The largest request body; beyond it 413", Unit.BYTES, least=0)] = (
+        64 * MIB
+    )
+    body_memory: Annotated[int, Option(Topic.HTTP, "Request bodies beyond this wait on disk", Unit.BYTES, least=0)] = (
+        256 * KIB
+    )
+    request_timeout: Annotated[
+        float, Option(Topic.HTTP, "Time for the app to begin its answer; 0 means no limit", Unit.SECONDS, least=0)
+    ] = 0.0
+    root_path: Annotated[str, Option(Topic.HTTP, "The path prefix under which a proxy serves the app")] = ""
+
+    # Lanes
+    lanes: Annotated[bool, Option(Topic.LANES, "Keep slow handlers apart from fast ones")] = True
+    lane: Annotated[dict[str, Lane], Option(Topic.LANES, "Handlers pinned to a lane: handler → fast or slow")] = {}
+    fast_ms: Annotated[
+        float, Option(Topic.LANES, "A handler whose p95 is below this is fast", Unit.MILLISECONDS, least=0)
+    ] = 25.0
+    queue_length: Annotated[int, Option(Topic.LANES, "Requests that wait per lane; beyond it 503", least=0)] = 512
+    queue_age: Annotated[
+        float, Option(Topic.LANES, "How long a request waits for the fast lane before 503", Unit.SECONDS, least=0)
+    ] = 10.0
+    slow_queue_age: Annotated[
+        float, Option(Topic.LANES, "How long a request waits for the slow lane before 503", Unit.SECONDS, least=0)
+    ] = 60.0
+
+    # WebSockets
+    max_message: Annotated[
+        int, Option(Topic.SOCKETS, "The largest message from a client; beyond it close 1009", Unit.BYTES, least=1)
+    ] = 1 * MIB
+    inbox: Annotated[int, Option(Topic.SOCKETS, "Messages that wait per connection", least=1)] = 64
+    outbox_bytes: Annotated[
+        int, Option(Topic.SOCKETS, "What is kept for a client that does not read", Unit.BYTES, least=1024)
+    ] = 1 * MIB
+    ping_interval: Annotated[
+        float, Option(Topic.SOCKETS, "Time between pings; 0 sends none", Unit.SECONDS, least=0)
+    ] = 20.0
+    ping_timeout: Annotated[
+        float, Option(Topic.SOCKETS, "Time to answer a ping before the connection is closed", Unit.SECONDS, least=0)
+    ] = 20.0
+    event_field: Annotated[
+        tuple[str, ...], Option(Topic.SOCKETS, "Fields of a JSON message that name its event, tried in order")
+    ] = ("type", "event", "action")
+
+    # Jobs and streams
+    queues: Annotated[
+        tuple[str, ...], Option(Topic.JOBS, 'Queues that the job workers serve, "*" being all', flag="--queues")
+    ] = ("*",)
+    queue_depth: Annotated[int, Option(Topic.JOBS, "Jobs that wait per queue; beyond it QueueFull", least=1)] = 100_000
+    job_lease: Annotated[
+        float, Option(Topic.JOBS, "A job worker's hold on a job unless renewed", Unit.SECONDS, least=1)
+    ] = 15.0
+    job_result_bytes: Annotated[int, Option(Topic.JOBS, "The largest result of a job", Unit.BYTES, least=0)] = 1 * MIB
+    result_ttl: Annotated[
+        float, Option(Topic.JOBS, "How long a finished job and its stream are kept", Unit.SECONDS, least=0)
+    ] = 86_400.0
+
+    # Addresses and secrets
+    secret: Annotated[
+        str,
+        Option(
+            Topic.SAFETY,
+            "Signs the addresses of jobs and streams",
+            secret=True,
+            shown_default="made at the first start, in the data folder",
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Option(Topic.SAFETY, 'Peers whose X-Forwarded-* headers count: addresses, networks, "unix"'),
+    ] = ("127.0.0.1", "::1", "unix")
+
+    # Logs
+    log_level: Annotated[LogLevel, Option(Topic.LOGS, "The least severe lines to log", flag="--log-level")] = "info"
+    access_log: Annotated[bool, Option(Topic.LOGS, "Log a line per request", flag="--access-log")] = False
+
+    @property
+    def folder(self) -> DataFolder:
+        """The paths inside the data folder."""
+        return DataFolder(self.data)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One setting as declared: what every reader of the declarations works from."""
+
+    key: str
+    type: Any
+    default: Any
+    option: Option
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"HEADGATE_{self.key.upper()}"
+
+
+def _declared(field: msgspec.structs.FieldInfo) -> Declared:
+    kind, option = get_args(field.type)
+    made = field.default_factory
+    default = field.default if made is msgspec.NODEFAULT else made()
+    return Declared(field.name, kind, default, option)
+
+
+DECLARED: Final[dict[str, Declared]] = {field.name: _declared(field) for field in msgspec.structs.fields(Settings)}
+"""Every setting by its key, in the order of declaration."""
