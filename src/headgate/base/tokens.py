@@ -25,13 +25,13 @@ class Tokens:
     """
 
     def __init__(self, secret: str, clock: Clock | None = None) -> None:
-        self._signer = URLSafeTimedSerializer(secret, salt=_SALT)
+        self._signer = URLSafeTimedSerializer[str](secret, salt=_SALT)
         self._clock = clock or SystemClock()
 
     def sign(self, kind: str, name: str, ttl: float) -> str:
         """A token for the thing `name` of a kind (`job`, `stream`), good for `ttl` seconds."""
-        token = self._signer.dumps([kind, name, int(self._clock.now() + ttl)])
-        return token.decode("ascii") if isinstance(token, bytes) else token
+        token: str = self._signer.dumps([kind, name, int(self._clock.now() + ttl)])
+        return token
 
     def allows(self, token: str, kind: str, name: str) -> bool:
         """Whether the token is ours, has not expired, and is for exactly this thing."""
