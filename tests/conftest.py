@@ -1,8 +1,37 @@
-"""What every test shares. The fixtures that start real servers live in tests/support."""
+"""What every test shares: the fixtures of tests/support, made known to pytest here."""
 
 from __future__ import annotations
 
 import pytest
+
+from tests.support.fixtures import (
+    chromium,
+    headgate_server,
+    nginx_server,
+    page,
+    postgres,
+    postgres_url,
+    pytest_runtest_makereport,
+    redis_process,
+    redis_server,
+    redis_url,
+    workdir,
+)
+
+__all__ = [
+    "anyio_backend",
+    "chromium",
+    "headgate_server",
+    "nginx_server",
+    "page",
+    "postgres",
+    "postgres_url",
+    "pytest_runtest_makereport",
+    "redis_process",
+    "redis_server",
+    "redis_url",
+    "workdir",
+]
 
 
 @pytest.fixture

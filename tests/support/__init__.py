@@ -1,0 +1,1 @@
+"""Real servers for tests and benchmarks: private ports and folders, ended by process id."""
