@@ -9,27 +9,27 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
+from headgate.base.model import JobRecord
+
 
 class JobContext(Protocol):
-    """The running try of a job."""
+    """The running try of a job; `headgate.declare` provides it."""
 
     @property
     def id(self) -> str: ...
 
     @property
-    def epoch(self) -> int:
-        """The fence: a later claim of the same job has a higher one."""
+    def record(self) -> JobRecord:
+        """The job as claimed; its `epoch` is the fence: a later claim of the same job has a higher one."""
 
-    def progress(self, done: float, total: float | None = None, /, **fields: Any) -> None:
+    def progress(self, done: float, total: float | None = None, **extra: Any) -> None:
         """Tell how far the job is; conflated, so calling it often is cheap."""
 
-    def check(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """Return if the job may go on.
 
         Raises:
             JobCancelled: its cancellation was asked for.
-            JobTimeout: it has run past its timeout.
-            LeaseLost: another job worker has it now.
         """
 
 
