@@ -11,7 +11,8 @@
      │   ├─ BadArguments       job arguments that cannot be serialised or do not fit the function
      │   ├─ ResultTooLarge     a job returned more than `job_result_bytes`
      │   ├─ JobTimeout         raised inside a job that has run past its timeout
-     │   ├─ JobCancelled       raised inside a job that was cancelled
+     │   ├─ JobCancelled       raised inside a job that was cancelled; and by waiting for a cancelled one
+     │   ├─ JobFailed          raised by waiting for a job that has failed for good
      │   └─ WrongState         the order does not fit the job's state (cancel a finished job)
      ├─ LeaseLost              the job worker's hold on a job has passed to another
      ├─ StreamError
@@ -81,6 +82,26 @@ class JobTimeout(JobError):
 
 class JobCancelled(JobError):
     """Raised inside a job whose cancellation was asked for."""
+
+
+class JobFailed(JobError):
+    """The job that was waited for has failed for good.
+
+    Args:
+        job_id: the job.
+        kind: the type of the exception that ended its last try.
+        reason: that exception's text.
+        traceback: its traceback as text, empty if none was recorded.
+    """
+
+    def __init__(self, job_id: str, kind: str, reason: str, traceback: str = "") -> None:
+        super().__init__(
+            f"job {job_id} failed with {kind}: {reason}; `headgate jobs show {job_id}` has its traceback and tries"
+        )
+        self.job_id = job_id
+        self.kind = kind
+        self.reason = reason
+        self.traceback = traceback
 
 
 class WrongState(JobError):

@@ -1,1 +1,1 @@
-
+"""All that user code touches: the Flask extension, jobs, sockets, publish."""

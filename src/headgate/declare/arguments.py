@@ -1,0 +1,169 @@
+"""Job arguments: checked against the function's annotations when enqueued, converted to them when run.
+
+Arguments travel as a msgpack array `[args, kwargs]`. What the producer sends is decoded there and then to the
+annotated types, as the job worker will: a call that could not run is refused before it is accepted.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from headgate.base.errors import BadArguments
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_pair: msgspec.msgpack.Decoder[tuple[list[Any], dict[str, Any]]] = msgspec.msgpack.Decoder(
+    tuple[list[Any], dict[str, Any]]
+)
+_CANNOT = (
+    "pass what msgpack can carry (numbers, text, bytes, lists, dicts, dates, UUIDs, dataclasses or msgspec structs): "
+    "an id instead of a database row, a path instead of an open file"
+)
+
+
+class Signature:
+    """The parameters of a job function that a caller fills in.
+
+    Args:
+        function: the declared function.
+        skip: how many leading parameters are not the caller's (1 for the job context).
+    """
+
+    def __init__(self, function: Callable[..., Any], skip: int) -> None:
+        self._function = function
+        self._name = function.__name__
+        parameters = list(inspect.signature(function).parameters.values())[skip:]
+        self._signature = inspect.Signature(parameters)
+        self._types: dict[str, Any] | None = None
+
+    def __str__(self) -> str:
+        return f"{self._name}{self._signature}"
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The call's arguments by name, defaults included.
+
+        Raises:
+            BadArguments: too few, too many, or an unknown name.
+        """
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise BadArguments(f"{self} cannot be called so: {exc}") from None
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def encode(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """The call as msgpack, once it is known that the job worker can take it.
+
+        Raises:
+            BadArguments: it does not fit the signature, a value cannot be carried, or has the wrong type;
+                the message names the argument.
+        """
+        self.bind(args, kwargs)
+        names = self._positional_names(len(args))
+        raw_args = [self._carry(name, value) for name, value in zip(names, args, strict=True)]
+        raw_kwargs = {name: self._carry(name, value) for name, value in kwargs.items()}
+        return _encode([raw_args, raw_kwargs])
+
+    def convert(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Decoded arguments turned into the annotated types.
+
+        Raises:
+            BadArguments: they do not fit (the function was changed while the job waited).
+        """
+        self.bind(args, kwargs)
+        names = self._positional_names(len(args))
+        positional = [self._as_annotated(name, value) for name, value in zip(names, args, strict=True)]
+        return positional, {name: self._as_annotated(name, value) for name, value in kwargs.items()}
+
+    def _positional_names(self, count: int) -> list[str]:
+        names: list[str] = []
+        for parameter in self._signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                names += [parameter.name] * (count - len(names))
+            elif len(names) < count:
+                names.append(parameter.name)
+        return names[:count]
+
+    def _annotation(self, name: str) -> Any:
+        types = self._types
+        if types is None:
+            types = self._types = self._annotations()
+        return types.get(name, types.get("**", Any))
+
+    def _annotations(self) -> dict[str, Any]:
+        try:
+            hints = typing.get_type_hints(self._function, include_extras=True)
+        except NameError as exc:
+            raise BadArguments(f"an annotation of {self} names {exc.name!r}, which its module does not have") from exc
+        hints.pop("return", None)
+        for parameter in self._signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                hints["**"] = hints.pop(parameter.name, Any)
+        return hints
+
+    def _carry(self, name: str, value: Any) -> msgspec.Raw:
+        try:
+            raw = _encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+            raise BadArguments(
+                f"argument {name!r} of {self} is a {_type_name(value)} that cannot be sent to a job worker "
+                f"({exc}); {_CANNOT}"
+            ) from None
+        wanted = self._annotation(name)
+        if wanted is not Any:
+            self._check(name, raw, wanted)
+        return msgspec.Raw(raw)
+
+    def _check(self, name: str, raw: bytes, wanted: Any) -> None:
+        try:
+            msgspec.msgpack.decode(raw, type=wanted)
+        except msgspec.ValidationError as exc:
+            raise self._unfit(name, exc) from None
+        except TypeError as exc:
+            raise self._unsupported(name, wanted, exc) from None
+
+    def _as_annotated(self, name: str, value: Any) -> Any:
+        wanted = self._annotation(name)
+        if wanted is Any:
+            return value
+        try:
+            return msgspec.convert(value, wanted)
+        except msgspec.ValidationError as exc:
+            raise self._unfit(name, exc) from None
+        except TypeError as exc:
+            raise self._unsupported(name, wanted, exc) from None
+
+    def _unfit(self, name: str, exc: Exception) -> BadArguments:
+        return BadArguments(
+            f"argument {name!r} of {self} does not fit its annotation: {exc}; convert it before enqueueing"
+        )
+
+    def _unsupported(self, name: str, wanted: Any, exc: Exception) -> BadArguments:
+        return BadArguments(
+            f"argument {name!r} of {self} is annotated {wanted!r}, which cannot be rebuilt in a job worker "
+            f"({exc}); {_CANNOT}"
+        )
+
+
+def decode(raw: bytes) -> tuple[list[Any], dict[str, Any]]:
+    """The `[args, kwargs]` of a job as plain values.
+
+    Raises:
+        BadArguments: the bytes are not that.
+    """
+    try:
+        return _decode_pair.decode(raw)
+    except msgspec.DecodeError as exc:
+        raise BadArguments(
+            f"the job's stored arguments cannot be read ({exc}); it was not enqueued by Headgate"
+        ) from None
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,154 @@
+"""`Headgate`: the object that user code declares jobs and sockets on; a Flask extension if there is a Flask app.
+
+Works the same under `headgate run`, under plain gunicorn or `flask run`, and in a shell: jobs are enqueued
+through whatever engine the settings name. Only sockets need the gateway, and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+import msgspec
+
+from headgate.base.errors import ConfigError
+from headgate.declare import binding, registry
+from headgate.declare.job import JobFunction, make_options
+from headgate.declare.socket import Format, SocketRoute
+
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+OFFLOAD = "__headgate_offload__"
+"""Marks a view function that may be run as a job."""
+
+NEEDS_GATEWAY = (
+    "This address is a WebSocket that Headgate serves. The app runs under another server here, which cannot: "
+    "start it with `headgate run`.\n"
+)
+
+
+class Headgate:
+    """Declares jobs and sockets.
+
+    Args:
+        app: the Flask app, if there is one; `init_app` may bring it later. Anything else goes without.
+    """
+
+    def __init__(self, app: Any = None) -> None:
+        self.app: Any = None
+        self.offloads: set[str] = set()
+        self._sockets: list[SocketRoute] = []
+        registry.gates.append(self)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Any) -> None:
+        """Belong to a Flask app: jobs run in its context, sockets are part of its URL map.
+
+        Raises:
+            ConfigError: `app` is no Flask app.
+        """
+        if not hasattr(app, "add_url_rule") or not hasattr(app, "extensions"):
+            raise ConfigError(
+                f"Headgate(app) takes a Flask app, and got a {type(app).__name__}; without Flask write Headgate()"
+            )
+        self.app = app
+        app.extensions["headgate"] = self
+        for route in self._sockets:
+            self._add_rule(route)
+
+    def job(
+        self,
+        function: Callable[..., R] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry_on: tuple[type[BaseException], ...] = (Exception,),
+        give_up_on: tuple[type[BaseException], ...] = (),
+        **options: Any,
+    ) -> Any:
+        """Declare a function as a job: `@gate.job` or `@gate.job(queue="bulk", retries=3, timeout=600)`.
+
+        Args:
+            name: under which workers find it; default `module:qualname`.
+            retry_on: exceptions after which it is tried again, while retries remain.
+            give_up_on: exceptions after which it is not.
+            options: see `JobOptions`: queue, retries, timeout, backoff, priority, key, limit, delay, eta,
+                deadline, idempotency_key, tags, result_ttl.
+
+        Raises:
+            ConfigError: an unknown option, a wrong value, or a name that is taken.
+        """
+
+        def declare(target: Callable[..., R]) -> JobFunction[R]:
+            made = make_options(options, f"@gate.job on {target.__qualname__}")
+            job = JobFunction(
+                target,
+                name,
+                made,
+                app_context=self._app_context,
+                retry_on=retry_on,
+                give_up_on=give_up_on,
+            )
+            registry.add_job(job)
+            return job
+
+        return declare if function is None else declare(function)
+
+    def socket(
+        self,
+        rule: str,
+        *,
+        format: Format = "json",
+        concurrent: bool = False,
+        event_field: str | tuple[str, ...] = (),
+    ) -> Callable[[Callable[..., Any]], SocketRoute]:
+        """Declare the handler of a native socket: `handler(sock, message)` for every message.
+
+        What it returns, unless None, is the answer: JSON, or bytes as a binary message. The arguments are
+        those of `SocketRoute`.
+        """
+        fields = (event_field,) if isinstance(event_field, str) else tuple(event_field)
+
+        def declare(handler: Callable[..., Any]) -> SocketRoute:
+            route = SocketRoute(handler, rule, format=format, concurrent=concurrent, event_field=fields)
+            registry.add_socket(route)
+            self._sockets.append(route)
+            if self.app is not None:
+                self._add_rule(route)
+            return route
+
+        return declare
+
+    def offload(self, view: F) -> F:
+        """Decorator, below `@app.route`: a request with `Prefer: respond-async` may run this view as a job."""
+        setattr(view, OFFLOAD, True)
+        return view
+
+    def publish(self, channel: str, data: Any) -> None:
+        """Send to every connection that has joined the channel, whichever gateway holds it.
+
+        Args:
+            data: str and bytes go as they are (text, binary); anything else as JSON text.
+
+        Raises:
+            Unavailable: the engine does not answer.
+        """
+        if not isinstance(data, str | bytes):
+            data = msgspec.json.encode(data).decode()
+        binding.current().engine.publish(channel, msgspec.msgpack.encode(data))
+
+    def _app_context(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.app is None else self.app.app_context()
+
+    def _add_rule(self, route: SocketRoute) -> None:
+        endpoint = f"ws:{route.rule}"
+        if endpoint not in self.app.view_functions:
+            self.app.add_url_rule(route.rule, endpoint, _needs_gateway, websocket=True)
+
+
+def _needs_gateway(**_: Any) -> tuple[str, int, dict[str, str]]:
+    """What the path answers under a server that is not Headgate's gateway (RFC 9110 §15.6.2: 501)."""
+    return NEEDS_GATEWAY, 501, {"Content-Type": "text/plain; charset=utf-8"}

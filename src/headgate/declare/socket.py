@@ -1,0 +1,180 @@
+"""Native sockets: what `@gate.socket` declares, and the `sock` that its handlers get.
+
+A handler holds nothing between events. What a connection needs to remember is in `sock.state`, a small
+dict that the gateway keeps and sends along with each message.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from headgate.base.errors import ConfigError
+from headgate.base.model import START
+from headgate.declare.handle import JobHandle
+
+Format = Literal["json", "raw"]
+
+Action = tuple[str, Any]
+"""An effect as `(kind, data)`, as in `link.messages.Effect`."""
+
+
+class Outlet(Protocol):
+    """Where the effects of a handler go: to the gateway that holds the connection."""
+
+    def effects(self, connection: str, actions: list[Action]) -> None: ...
+
+
+class Socket:
+    """One connection, for as long as one event of it is handled.
+
+    Args:
+        connection: its id.
+        request: the handshake request (Flask's own in a Flask app).
+        state: what earlier events left in `sock.state`.
+        outlet: where its effects go.
+    """
+
+    def __init__(self, connection: str, request: Any, state: dict[str, Any], outlet: Outlet) -> None:
+        self.id = connection
+        self.request = request
+        self.state = state
+        self._outlet = outlet
+
+    def send(self, data: str | bytes) -> None:
+        """Send text or bytes as they are, at once."""
+        if not isinstance(data, str | bytes):
+            raise TypeError(f"sock.send takes str or bytes, not {type(data).__name__}; use sock.json for other values")
+        self._effect("send", data)
+
+    def json(self, value: Any) -> None:
+        """Send a value as JSON text, at once."""
+        self._effect("send", msgspec.json.encode(value).decode())
+
+    def join(self, channel: str) -> None:
+        """Get everything that is published to the channel from now on."""
+        self._effect("join", channel)
+
+    def leave(self, channel: str) -> None:
+        """Get no more of the channel."""
+        self._effect("leave", channel)
+
+    def follow(self, what: JobHandle | str, after: int = START) -> None:
+        """Get every event of a job (or of a stream by its name) from an offset on, up to the terminal one."""
+        stream = what.stream if isinstance(what, JobHandle) else what
+        self._effect("follow", [stream, after])
+
+    def unfollow(self, what: JobHandle | str) -> None:
+        """Get no more events of a job or stream."""
+        self._effect("unfollow", what.stream if isinstance(what, JobHandle) else what)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """End the connection, after everything sent before (RFC 6455 §7.4: 1000, or 4000–4999 of your own)."""
+        self._effect("close", [code, reason])
+
+    def _effect(self, kind: str, data: Any) -> None:
+        self._outlet.effects(self.id, [(kind, data)])
+
+
+Handler = Callable[..., Any]
+
+
+class SocketRoute:
+    """A declared native socket: the handler of its messages, and those of its beginning and end.
+
+    Args:
+        handler: called `handler(sock, message, **path parameters)` for every message.
+        rule: its path in Flask's notation.
+        format: "json" decodes each text message (to the annotation of the second parameter, if it has one);
+            "raw" gives str or bytes as they came.
+        concurrent: messages of one connection may be handled at the same time, in any order.
+        event_field: fields of a JSON message that name its event, tried in order; default the setting `event_field`.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        rule: str,
+        *,
+        format: Format = "json",
+        concurrent: bool = False,
+        event_field: tuple[str, ...] = (),
+    ) -> None:
+        if not rule.startswith("/"):
+            raise ConfigError(f"the socket path {rule!r} must begin with a slash, as in @gate.socket('/updates')")
+        if format not in ("json", "raw"):
+            raise ConfigError(f"the socket {rule!r} has format={format!r}; there are 'json' and 'raw'")
+        self.handler = handler
+        self.rule = self.name = rule
+        self.format = format
+        self.concurrent = concurrent
+        self.event_field = event_field
+        self.origin = f"{handler.__module__}:{handler.__qualname__}"
+        self.connect: Handler | None = None
+        self.disconnect: Handler | None = None
+        self._decoder: msgspec.json.Decoder[Any] | None = None
+        self.__doc__ = handler.__doc__
+        self.__name__ = handler.__name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the message handler directly, as a test does."""
+        return self.handler(*args, **kwargs)
+
+    def on_connect(self, handler: Handler) -> Handler:
+        """Decorator: `handler(sock, **path parameters)` decides about the handshake.
+
+        None or True accepts; False refuses with 403; a response (or `abort(…)`) refuses with that.
+        """
+        self.connect = handler
+        return handler
+
+    def on_disconnect(self, handler: Handler) -> Handler:
+        """Decorator: `handler(sock, code, reason, **path parameters)` is called after the connection has ended."""
+        self.disconnect = handler
+        return handler
+
+    def decode(self, data: str | bytes) -> Any:
+        """A message as the handler wants it.
+
+        Raises:
+            ValueError: it is not what the format says; the text says what to send instead.
+        """
+        if self.format == "raw":
+            return data
+        if isinstance(data, bytes):
+            raise ValueError("this socket takes JSON as text messages, and a binary message came; send text")
+        if self._decoder is None:
+            self._decoder = msgspec.json.Decoder(_message_type(self.handler))
+        try:
+            return self._decoder.decode(data)
+        except msgspec.ValidationError as exc:
+            raise ValueError(f"the message does not have the shape that this socket takes: {exc}") from None
+        except msgspec.DecodeError as exc:
+            raise ValueError(f"this socket takes JSON, and the message is none ({exc}); send a JSON value") from None
+
+
+def encode_answer(answer: Any, message: Any) -> str | bytes:
+    """What a handler returned as a message; the `id` of the message goes along so that clients can pair them.
+
+    Raises:
+        TypeError: JSON cannot carry it.
+    """
+    if isinstance(answer, bytes):
+        return answer
+    if isinstance(answer, dict) and "id" not in answer and isinstance(message, Mapping) and "id" in message:
+        answer = {"id": message["id"], **answer}
+    return msgspec.json.encode(answer).decode()
+
+
+def _message_type(handler: Handler) -> Any:
+    parameters = list(inspect.signature(handler).parameters.values())
+    if len(parameters) < 2:
+        return Any
+    try:
+        return typing.get_type_hints(handler).get(parameters[1].name, Any)
+    except NameError:
+        return Any
