@@ -1,0 +1,169 @@
+"""The books of one user: which clicks await what, and what a received reply does to them. Pure.
+
+Every click ends in one of: answered (and, for a job, its result) · error · lost. An answer is
+`duplicated` when its click has already been answered, `out_of_order` when an earlier click of the
+same connection still waits, `misdelivered` when it bears another user's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from headgate.simulate.scenario import IDS_PER_USER, Action, Reply, User
+
+Expectation = Literal["answer", "result", "auto"]
+ENDINGS = frozenset({"result", "failed"})
+
+
+@dataclass(slots=True)
+class Pending:
+    """A click whose answer or result is awaited; times are seconds since the start of the run."""
+
+    id: int
+    name: str
+    intended: float
+    sent: float
+    connection: int
+    expects: Expectation
+    disturbed: bool = False
+    """The generator itself stalled or cut this user meanwhile: counted, but not timed."""
+    job: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reply came to: a `verdict` to count, and the click that it ended or advanced."""
+
+    verdict: str
+    click: Pending | None = None
+    out_of_order: bool = False
+
+
+class Ledger:
+    """One user's clicks under way.
+
+    Args:
+        user: the scenario's handle; `following` is kept up to date for resumes.
+        ordered: whether answers must come in the order of the clicks.
+    """
+
+    def __init__(self, user: User, ordered: bool = True) -> None:
+        self._user = user
+        self._ordered = ordered
+        self._next = user.number * IDS_PER_USER
+        self._answers: dict[int, Pending] = {}
+        self._results: dict[str, Pending] = {}
+        self._early: dict[str, str] = {}
+        self._ended: set[str] = set()
+
+    @property
+    def outstanding(self) -> int:
+        """Clicks that still await something."""
+        return len(self._answers) + len(self._results)
+
+    def new_id(self) -> int:
+        click_id = self._next
+        self._next += 1
+        return click_id
+
+    def sent(self, click_id: int, action: Action, intended: float, now: float, connection: int) -> None:
+        """A click went out."""
+        if action.expects is None:
+            return
+        self._answers[click_id] = Pending(click_id, action.name, intended, now, connection, action.expects)
+
+    def read(self, reply: Reply) -> Outcome:
+        """What a reply means for the clicks under way."""
+        if reply.kind in ("answer", "error"):
+            return self._answer(reply)
+        return self._event(reply)
+
+    def _answer(self, reply: Reply) -> Outcome:
+        if reply.id is None:
+            return Outcome("unexpected")
+        click = self._answers.pop(reply.id, None)
+        if click is None:
+            if reply.id // IDS_PER_USER != self._user.number:
+                return Outcome("misdelivered")
+            return Outcome("duplicated" if reply.id < self._next else "unexpected")
+        disorder = self._ordered and self._overtakes(click)
+        if reply.kind == "error":
+            return Outcome("error", click, disorder)
+        follows = reply.job is not None or click.expects == "result"
+        if follows and click.expects != "answer":
+            return self._accepted(reply, click, disorder)
+        return Outcome("answered", click, disorder)
+
+    def _overtakes(self, click: Pending) -> bool:
+        first = next(iter(self._answers.values()), None)
+        return first is not None and first.id < click.id and first.connection == click.connection
+
+    def _accepted(self, reply: Reply, click: Pending, disorder: bool) -> Outcome:
+        click.job = reply.job
+        stream = _stream_of(reply)
+        early = self._early.pop(stream, None)
+        if early is not None:
+            # The job ended before its answer arrived; the caller times both now.
+            return Outcome(f"answered+{early}", click, disorder)
+        self._results[stream] = click
+        self._user.following.setdefault(stream, reply.offset)
+        return Outcome("answered", click, disorder)
+
+    def _event(self, reply: Reply) -> Outcome:
+        stream = _stream_of(reply)
+        if not self._advances(stream, reply.offset):
+            return Outcome("repeated_event")
+        if reply.kind == "truncated":
+            return Outcome("truncated", self._results.get(stream))
+        if reply.kind not in ENDINGS:
+            return Outcome("event", self._results.get(stream))
+        self._user.following.pop(stream, None)
+        click = self._results.pop(stream, None)
+        if click is not None:
+            self._ended.add(stream)
+            return Outcome(reply.kind, click)
+        if stream in self._ended or stream in self._early:
+            return Outcome("duplicated")
+        self._early[stream] = reply.kind
+        return Outcome("early")
+
+    def _advances(self, stream: str, offset: str | int | None) -> bool:
+        """Whether the offset is past the last one seen; strings of one length compare like numbers."""
+        if offset is None:
+            return True
+        last = self._user.following.get(stream)
+        if last is not None and _rank(offset) <= _rank(last):
+            return False
+        self._user.following[stream] = offset
+        return True
+
+    def disturb(self) -> None:
+        """The generator stalls or cuts this user on purpose: what waits now is not timed."""
+        for click in self._all():
+            click.disturbed = True
+
+    def abandon(self) -> Iterator[tuple[Pending, str]]:
+        """End the books: every click that still waits, with why it counts as lost."""
+        for click in self._answers.values():
+            yield click, "answer"
+        for click in self._results.values():
+            yield click, "result"
+
+    def _all(self) -> Iterator[Pending]:
+        yield from self._answers.values()
+        yield from self._results.values()
+
+
+def _stream_of(reply: Reply) -> str:
+    """The stream that a reply speaks of: named, a job's, or (with neither) the click's own."""
+    if reply.stream is not None:
+        return reply.stream
+    return f"jobs/{reply.job}" if reply.job is not None else f"clicks/{reply.id}"
+
+
+def _rank(offset: str | int) -> tuple[int, str]:
+    """An order for offsets that holds for numbers, digits, and opaque text of growing length."""
+    text = str(offset)
+    return (len(text), text) if text.isdigit() else (0, text)
