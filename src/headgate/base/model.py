@@ -87,6 +87,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     state: JobState
     tries: int = 0
     """Tries begun (claims), the running one included."""
+    failures: int = 0
+    """Tries that ended in an exception: what `spec.retries` bounds."""
+    losses: int = 0
+    """Tries that ended with the death of their worker."""
     epoch: int = 0
     """The fence: each claim raises it, and only the claim with the newest may settle."""
     worker: str | None = None
@@ -100,6 +104,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """msgpack of what the function returned."""
     failure: Failure | None = None
     cancel_requested: bool = False
+    cpu: float | None = None
+    """CPU seconds of the last try."""
+    peak_rss: int | None = None
+    """Greatest resident memory of the last try's worker, in bytes."""
 
     @property
     def id(self) -> str:

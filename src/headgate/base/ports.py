@@ -109,6 +109,25 @@ class Jobs(Protocol):
         """Counts of jobs by queue and state."""
 
 
+class Operations(Protocol):
+    """What an operator may do beyond `Jobs`."""
+
+    async def purge(
+        self, states: Sequence[JobState], *, queue: str | None = None, older: float = 0.0, most: int = 1_000
+    ) -> int:
+        """Forget ended jobs that ended at least `older` seconds ago, `most` at a time; returns how many."""
+
+    async def set_queue(self, queue: str, **rules: Any) -> Mapping[str, Any]:
+        """Change rules of a queue, returns them all: paused, slots, rate (per second), depth, weight.
+
+        Raises:
+            ConfigError: an unknown rule, or a value that does not fit.
+        """
+
+    async def queues(self) -> Mapping[str, Mapping[str, Any]]:
+        """The rules of every queue that has some."""
+
+
 class Streams(Protocol):
     """Append-only, offset-stamped events."""
 
@@ -152,6 +171,7 @@ class Engine(Protocol):
     jobs: Jobs
     streams: Streams
     channels: Channels
+    operations: Operations
 
     async def open(self) -> None:
         """Connect. Raises `Unavailable` when the engine does not answer within its connect time."""

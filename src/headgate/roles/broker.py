@@ -1,0 +1,57 @@
+"""The broker's process: `python -m headgate.roles.broker`, started by the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from headgate.base.ports import StopSignal
+from headgate.broker.server import Broker
+from headgate.drivers.local.store import Limits
+from headgate.supervisor.child import Child, serve
+
+log = logging.getLogger(__name__)
+
+
+class BrokerRole:
+    """The broker, told of dead workers by the supervisor."""
+
+    def __init__(self, child: Child) -> None:
+        settings = child.settings
+        limits = Limits(lease=settings.job_lease, queue_depth=settings.queue_depth)
+        self._child = child
+        self._broker = Broker(Path(settings.data), limits, durable=settings.broker != "memory")
+
+    async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
+        """Serve until `stop`; see `Broker.run`."""
+
+        def begin() -> None:
+            self._child.on_message("worker_died", self._worker_died)
+            ready()
+
+        reporting = asyncio.create_task(self._report())
+        try:
+            await self._broker.run(begin, stop)
+        finally:
+            reporting.cancel()
+
+    def _worker_died(self, data: Mapping[str, Any]) -> None:
+        if self._broker.desk is not None:
+            self._broker.desk.worker_died(str(data["name"]))
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._child.report(self._broker.report())
+
+
+def main() -> None:
+    """Run the role; does not return."""
+    serve(BrokerRole)
+
+
+if __name__ == "__main__":
+    main()
