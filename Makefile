@@ -32,7 +32,7 @@ $(VENV)/.dev: constraints/dev.txt $(VENV)/.run
 setup: $(VENV)/.dev  ## Create .venv from the pinned, hashed constraints
 
 demo: $(VENV)/.run  ## Start the order-desk demonstration and open its page
-	$(BIN)/headgate demo
+	$(BIN)/python -m examples.demo
 
 packages:
 	@tools/system-packages test
