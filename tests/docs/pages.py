@@ -41,6 +41,12 @@ class Block:
     def where(self) -> str:
         return f"{name(self.page)}:{self.line}"
 
+    @property
+    def shell(self) -> bool:
+        """Whether it shows commands, by its language or, for want of one, by what it begins with."""
+        begins = self.text.lstrip().startswith(("$ ", "headgate ", "make "))
+        return self.language in SHELL or (not self.language and self.directive != "output" and begins)
+
     def commands(self) -> list[str]:
         """The shell commands of the block: comments fall out, continued lines are joined, a prompt is dropped."""
         joined = self.text.replace("\\\n", " ")
