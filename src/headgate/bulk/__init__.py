@@ -1,0 +1,33 @@
+"""Bulk writing and reading: fast, bounded, restartable, polite.
+
+    from headgate import bulk
+
+    bulk.update(Order, rows)                           # a Flask-SQLAlchemy model, in an app context or a job
+    bulk.upsert("orders", "orders.csv", on=engine)     # a table's name and a file
+
+Outside of a job it works as well; within one, progress, cancellation and checkpoints come by themselves.
+"""
+
+from __future__ import annotations
+
+from headgate.bulk.api import Options, delete, insert, update, upsert
+from headgate.bulk.errors import BadRow, BulkError, PoolTimeout, PoolTooLarge, SourceChanged, Stuck, WrongTarget
+from headgate.bulk.model import Politeness, Reject, Result
+
+__all__ = [
+    "BadRow",
+    "BulkError",
+    "Options",
+    "Politeness",
+    "PoolTimeout",
+    "PoolTooLarge",
+    "Reject",
+    "Result",
+    "SourceChanged",
+    "Stuck",
+    "WrongTarget",
+    "delete",
+    "insert",
+    "update",
+    "upsert",
+]

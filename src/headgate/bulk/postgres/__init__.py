@@ -1,0 +1,1 @@
+"""PostgreSQL: COPY into a stage, then one ordered merge, with psycopg 3."""

@@ -1,0 +1,49 @@
+"""psycopg connections like those of a SQLAlchemy engine, but of the bulk write's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
+
+from headgate.bulk.failures import TryAgain
+
+
+def connect(engine: Engine) -> psycopg.Connection[Any]:
+    """A new connection in autocommit mode, not counted by the engine's pool.
+
+    An engine that uses psycopg gives its own, with its credentials, events and search path. For other drivers
+    the same URL is used: its options are libpq's.
+
+    Raises:
+        TryAgain: the server cannot be reached now.
+    """
+    try:
+        connection = _detached(engine) if engine.dialect.driver == "psycopg" else _by_url(engine)
+    except Exception as error:
+        cause = getattr(error, "orig", error)
+        if isinstance(cause, psycopg.OperationalError):
+            raise TryAgain(f"no connection to the server ({' '.join(str(cause).split())})", lost=True) from error
+        raise
+    connection.autocommit = True
+    # Behind a proxy that shares connections, a prepared statement would be somebody else's.
+    connection.prepare_threshold = None
+    return connection
+
+
+def _detached(engine: Engine) -> psycopg.Connection[Any]:
+    fairy = engine.raw_connection()
+    connection = fairy.driver_connection
+    fairy.detach()
+    assert isinstance(connection, psycopg.Connection)
+    connection.rollback()
+    return connection
+
+
+def _by_url(engine: Engine) -> psycopg.Connection[Any]:
+    twin = create_engine(engine.url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    _, arguments = twin.dialect.create_connect_args(twin.url)
+    arguments.pop("context", None)
+    return psycopg.connect(**arguments)
