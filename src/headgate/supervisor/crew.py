@@ -149,11 +149,11 @@ class Crew:
             return
         run.failure = event.failure
         run.deadline = now + LAST_GRACE
-        self._boot_ended(run, now)
+        self._boot_ended(run, event.failure, now)
 
-    def _boot_ended(self, run: Run, now: float) -> bool:
+    def _boot_ended(self, run: Run, end: Failed, now: float) -> bool:
         """A process that has not served will not: True when that was all there was to decide."""
-        failure = run.failure or Failed(f"{run.place.name} ended before it was ready", "", False)
+        failure = run.failure or end
         if self.mode == "booting":
             self._give_up(failure, now)
             return True
@@ -180,13 +180,12 @@ class Crew:
     def _lost(self, run: Run, post: Post, status: int, now: float) -> None:
         """A process ended that nobody told to."""
         ended = run.ended(status)
-        if run.phase is Phase.BOOTING or self._in_reload(run):
-            run.failure = run.failure or Failed(f"{ended} while it was starting.", "", False)
-            if self._boot_ended(run, now):
-                return
+        starting = run.phase is Phase.BOOTING or self._in_reload(run)
+        if starting and self._boot_ended(run, Failed(f"{ended} while it was starting.", "", False), now):
+            return
         delay = post.crashed(run, now)
         again = "again at once" if delay == 0 else f"again in {delay:g} s"
-        why = f"\n{run.failure.traceback or run.failure.message}" if run.failure and run.killed_at is None else ""
+        why = f"\n{run.failure.traceback or run.failure.message}" if run.failure else ""
         self._say("error", f"{ended}; it is started {again}{why}")
         self._restart_due(now)
 
@@ -355,8 +354,7 @@ class Crew:
 
     def _put_down(self, run: Run, why: str, now: float) -> None:
         """Kill a process for what it does; what follows from its end depends on what it was."""
-        run.killed_at = now
-        run.failure = run.failure or Failed(why, "", False)
+        run.killed_at, run.killed_for = now, why
         if run.phase is Phase.LEAVING:
             self._say("warning", f"{run.place.name} (pid {run.pid}) {why}")
         self._orders.append(Kill(run.id))

@@ -43,7 +43,9 @@ class Run:
     deadline: float | None = None
     killed_at: float | None = None
     failure: Failed | None = None
-    """Why it could not start, or why it was killed."""
+    """Why it could not start, in its own words."""
+    killed_for: str | None = None
+    """Why the supervisor killed it."""
 
     @property
     def name(self) -> str:
@@ -55,8 +57,8 @@ class Run:
         """Its end in words."""
         if self.failure is not None and not self.pid:
             return self.failure.message
-        if self.failure is not None and self.killed_at is not None:
-            return f"{self.place.name} (pid {self.pid}): {self.failure.message}"
+        if self.killed_for is not None:
+            return f"{self.place.name} (pid {self.pid}) {self.killed_for}"
         return f"{self.place.name} (pid {self.pid}) {_how(status)}"
 
 
