@@ -46,8 +46,8 @@ class Peer:
             return
         print(f"peers: creating {self.folder.relative_to(ROOT)}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", self.folder], check=True)
-        pip = [self.folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-        subprocess.run([*pip, "--require-hashes", "-r", self.requirements], check=True)
+        pip = [str(self.folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+        subprocess.run([*pip, "--require-hashes", "-r", str(self.requirements)], check=True)
         stamp.write_text(wanted)
 
     @cached_property

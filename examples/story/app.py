@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 DATABASE_URL = os.environ["DATABASE_URL"]
 BLOCK = 4000
-BLOCKS = 50
+BLOCKS = 49
 
 app = Flask(__name__)
 sock = Sock(app)

@@ -10,7 +10,7 @@ from headgate import Headgate
 
 DATABASE_URL = os.environ["DATABASE_URL"]
 BLOCK = 4000
-BLOCKS = 50
+BLOCKS = 49
 
 app = Flask(__name__)
 gate = Headgate(app)

@@ -1,10 +1,10 @@
-"""Create and fill the story's table: 200,000 prices. Run again, it starts afresh."""
+"""Create and fill the story's table: 196,000 prices in 49 blocks of 4,000. Run again, it starts afresh."""
 
 import os
 
 import psycopg
 
-ROWS = 200_000
+ROWS = 196_000
 
 STATEMENTS = (
     "DROP TABLE IF EXISTS prices",

@@ -7,7 +7,7 @@ import psycopg
 import redis
 
 BLOCK = 4000
-BLOCKS = 50
+BLOCKS = 49
 
 
 def reprice(block, user):

@@ -1,0 +1,90 @@
+"""The four deployments of the story, each started fresh for its turn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.peers import EVENTLET, STARLETTE_RQ, STORY, Peer
+from tests.support.headgate import Headgate
+from tests.support.process import Process
+from tests.support.redis import Redis
+from tests.support.wait import accepts, free_port
+
+RQ_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Host:
+    """One way to host the service; `start(folder, database URL)` gives its WebSocket URL."""
+
+    label: str
+    start: Callable[[Path, str], object]
+    series: str
+    """The simulator's name of what ends a heavy click: its answer, or the result of its job."""
+    ordered: bool
+    """Whether a heavy click's answer comes before that of the user's next click."""
+
+
+def _peer(peer: Peer, database: str, port: int, **more: str) -> dict[str, str]:
+    path = f"{peer.path}{os.pathsep}{os.environ['PATH']}"
+    peer.prepare()
+    return {"PATH": path, "DATABASE_URL": database, "PORT": str(port), **more}
+
+
+@contextmanager
+def eventlet(folder: Path, database: str) -> Iterator[str]:
+    """The original: gunicorn 23 with one Eventlet worker."""
+    port = free_port()
+    process = Process(
+        "eventlet", [str(STORY / "peer_eventlet" / "run.sh")], folder, env=_peer(EVENTLET, database, port)
+    )
+    process.wait_ready(lambda: accepts(port))
+    try:
+        yield f"ws://127.0.0.1:{port}/ws"
+    finally:
+        process.stop()
+
+
+@contextmanager
+def starlette_rq(folder: Path, database: str) -> Iterator[str]:
+    """The usual rewrite: Starlette on uvicorn, the update in RQ with two workers."""
+    port = free_port()
+    here = STORY / "peer_starlette_rq"
+    with ExitStack() as stack:
+        redis = stack.enter_context(Redis({"appendonly": "yes"}))
+        env = _peer(STARLETTE_RQ, database, port, REDIS_URL=redis.url)
+        web = Process("starlette", [str(here / "run.sh")], folder, env=env)
+        stack.callback(web.stop)
+        for number in range(RQ_WORKERS):
+            command = [STARLETTE_RQ.program("rq"), "worker", "-u", redis.url, "bulk"]
+            stack.callback(Process(f"rq{number}", command, folder, env=env, cwd=here).stop)
+        web.wait_ready(lambda: accepts(port))
+        yield f"ws://127.0.0.1:{port}/ws"
+
+
+@contextmanager
+def _headgate(target: str, folder: Path, database: str) -> Iterator[str]:
+    with Headgate(target, folder, app_folder=STORY, env={"DATABASE_URL": database}) as server:
+        yield f"{server.ws_url}/ws"
+
+
+def headgate_inline(folder: Path, database: str) -> object:
+    """The original's app.py, unchanged."""
+    return _headgate("app:app", folder, database)
+
+
+def headgate_jobs(folder: Path, database: str) -> object:
+    """app_jobs.py: the update as a job."""
+    return _headgate("app_jobs:app", folder, database)
+
+
+HOSTS = {
+    "eventlet": Host("Eventlet original", eventlet, "update", True),
+    "headgate": Host("Headgate, app unchanged", headgate_inline, "update", True),
+    "starlette": Host("Starlette + uvicorn + RQ", starlette_rq, "update", False),
+    "headgate_jobs": Host("Headgate with jobs", headgate_jobs, "update.result", True),
+}
