@@ -214,6 +214,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queues: Annotated[
         tuple[str, ...], Option(Topic.JOBS, 'Queues that the job workers serve, "*" being all', flag="--queues")
     ] = ("*",)
+    job_max_jobs: Annotated[
+        int, Option(Topic.JOBS, "A job worker is replaced after this many jobs; 0 means never", least=0)
+    ] = 0
+    job_max_memory: Annotated[
+        int, Option(Topic.JOBS, "A job worker that holds more is replaced; 0 means never", Unit.BYTES, least=0)
+    ] = 0
     queue_depth: Annotated[int, Option(Topic.JOBS, "Jobs that wait per queue; beyond it QueueFull", least=1)] = 100_000
     job_lease: Annotated[
         float, Option(Topic.JOBS, "A job worker's hold on a job unless renewed", Unit.SECONDS, least=1)

@@ -18,6 +18,10 @@ STABLE: Final = 60.0
 """Seconds of serving after which earlier crashes are forgotten."""
 
 
+OWN_BROKER: Final = ("embedded", "memory")
+"""The engines whose broker process is one of ours; any other is a server elsewhere."""
+
+
 class Phase(Enum):
     BOOTING = auto()
     SERVING = auto()
@@ -97,7 +101,7 @@ class Reload:
 def places(settings: Settings) -> list[Place]:
     """The places of a Headgate with these settings, in the order of start."""
     everything = [
-        *([Place("broker", None, 0)] if settings.broker == "embedded" else []),
+        *([Place("broker", None, 0)] if settings.broker in OWN_BROKER else []),
         *(Place("gateway", None, index) for index in range(settings.gateways)),
         *(Place("app", "fast", index) for index in range(settings.workers)),
         *(Place("app", "slow", index) for index in range(settings.slow_workers if settings.lanes else 0)),

@@ -1,0 +1,56 @@
+"""How the commands look: the consoles, amounts and times in words, and errors."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@functools.cache
+def out() -> Console:
+    """The console of results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@functools.cache
+def err() -> Console:
+    """The console of errors and remarks."""
+    from rich.console import Console
+
+    return Console(highlight=False, stderr=True)
+
+
+def complain(message: str, detail: str = "") -> None:
+    """An error: the detail (a traceback) first, and the message last, where the eye is."""
+    from rich.text import Text
+
+    sys.stdout.flush()
+    if detail:
+        err().print(Text(detail, style="dim"), soft_wrap=True)
+    err().print(Text.assemble(("headgate: ", "bold red"), message), soft_wrap=True)
+
+
+def ago(seconds: float | None) -> str:
+    """A length of time, short: `4.2 s`, `3 min`, `5 h`, `12 d`."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for limit, scale, name in ((10, 1, "s"), (120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / scale:.1f} {name}" if limit == 10 else f"{seconds / scale:.0f} {name}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def size(count: float) -> str:
+    """An amount of memory, short: `38 MB`."""
+    for scale, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= scale:
+            return f"{count / scale:.1f} {name}" if count < 10 * scale else f"{count / scale:.0f} {name}"
+    return f"{count:.0f} B"

@@ -1,0 +1,70 @@
+"""`headgate`: finds the command, runs it, and turns errors into one clear message and an exit code.
+
+Exit codes: 0 done, 1 it failed, 2 a setting, flag or address is wrong; a command may have its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from headgate.base.errors import ConfigError, HeadgateError
+from headgate.cli.console import complain
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "run": ("headgate.cli.run", "Start everything: gateways, app workers, broker, job workers."),
+    "status": ("headgate.cli.status", "Show what runs, the lanes, the connections and the queues."),
+    "reload": ("headgate.cli.reload", "Bring in new code without closing a socket."),
+    "stop": ("headgate.cli.stop", "Finish what is under way, then end."),
+    "jobs": ("headgate.cli.jobs", "List, show, retry and cancel jobs."),
+    "config": ("headgate.cli.config", "Show every setting and where it came from."),
+    "simulate": ("headgate.cli.simulate", "Let many users click on a server, and report what they felt."),
+    "version": ("headgate.cli.version", "Show the versions of Headgate and of what it runs on."),
+}
+"""Command → its module, which holds it under the same name, and its line in the help."""
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is called, so that `headgate run` starts quickly."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands from the table above: `headgate --help` loads none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Your Flask code may block. Your sockets never do."""
+
+
+def main() -> None:
+    """The entry point; does not return.
+
+    Raises:
+        SystemExit: with the exit code.
+    """
+    try:
+        cli.main(prog_name="headgate", standalone_mode=True)
+    except ConfigError as exc:
+        complain(str(exc))
+        sys.exit(2)
+    except HeadgateError as exc:
+        complain(str(exc))
+        sys.exit(1)
+    except BrokenPipeError:  # `headgate status | head`: the reader has seen enough
+        sys.stderr.close()
+        sys.exit(1)

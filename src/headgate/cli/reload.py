@@ -1,0 +1,29 @@
+"""`headgate reload`: a new generation of app and job workers, then the old one finishes."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from headgate.cli.console import complain, out
+from headgate.cli.control import ask_supervisor
+from headgate.cli.options import chdir_option, loaded, setting_options
+from headgate.supervisor.control import Question
+
+
+@click.command(short_help="Bring in new code.")
+@setting_options(("data",))
+@chdir_option
+def reload(data: str | None, chdir: str | None) -> None:
+    """Start a new generation of app and job workers and let the old one finish its work.
+
+    No socket is closed. When the new code does not start, the old goes on serving, the reason is shown and
+    the exit code is 1. Settings are read at the start alone: changing them takes a new `headgate run`.
+    """
+    settings = loaded({"data": data}, chdir).settings
+    reply = ask_supervisor(settings, Question("reload"), 2 * settings.boot_timeout + 10)
+    if not reply.ok:
+        complain(f"The new code does not start; the old goes on serving. {reply.failure}", reply.traceback)
+        sys.exit(1)
+    out().print(f"[green]●[/] Generation {reply.data['generation']} serves.")

@@ -1,0 +1,57 @@
+"""`headgate run`: becomes the supervisor of all processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from headgate.cli.console import complain, err
+from headgate.cli.options import chdir_option, loaded, setting_options
+from headgate.config.settings import Settings
+
+
+@click.command(short_help="Start everything.")
+@click.argument("app", required=False)
+@setting_options()
+@chdir_option
+def run(app: str | None, chdir: str | None, **flags: Any) -> None:
+    """Start everything that serves APP, a "module:attribute" such as app:app.
+
+    The current folder is where APP is imported from and where headgate.toml is looked for. Ctrl-C
+    finishes what is under way and ends; a second Ctrl-C ends at once. SIGHUP, or `headgate reload`,
+    brings in new code.
+    """
+    settings = loaded({"app": app, **flags}, chdir).settings
+    _check_app(settings)
+    sys.exit(_supervise(settings))
+
+
+class _Table:
+    """Prints the start-up table once everything serves."""
+
+    def ready(self, status: dict[str, Any]) -> None:
+        from headgate.cli.startup import table
+
+        err().print(table(status))
+
+
+def _supervise(settings: Settings) -> int:
+    from headgate.supervisor import logs
+    from headgate.supervisor.loop import Supervisor
+
+    logs.set_up("supervisor", settings.log_level)
+    finish = Supervisor(settings, audience=_Table()).run()
+    if finish.failure is not None:
+        complain(finish.failure.message, finish.failure.traceback)
+    return finish.code
+
+
+def _check_app(settings: Settings) -> None:
+    """Find the mistakes in the app's address that need no import."""
+    from headgate.config.app import parse
+
+    if "app" in settings.roles or "jobs" in settings.roles:
+        parse(settings.app, os.getcwd())
