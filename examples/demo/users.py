@@ -24,6 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from examples.demo.orders import ROWS
+from examples.demo.processes import Processes
 
 SECONDS_BETWEEN_CLICKS: Final = 2.0
 """Of one user, on average; exponentially distributed, as independent arrivals are."""
@@ -121,12 +122,14 @@ async def click_for_ever(users: list[User]) -> None:
 
 
 async def report_for_ever(users: list[User], measure: Measure) -> None:
-    """Tell the page, through the app, how the others fare."""
+    """Tell the page, through the app, how the others fare and what the processes do."""
+    processes = Processes()
     while True:
         await asyncio.sleep(REPORT_EVERY)
         if report := measure.report():
             connected = sum(user.connected for user in users)
-            await users[0].send({"type": "report", "users": connected, **report})
+            tiles = await asyncio.to_thread(processes.tiles)
+            await users[0].send({"type": "report", "users": connected, "processes": tiles, **report})
 
 
 async def end_with(parent: int) -> None:

@@ -62,9 +62,9 @@ setInterval(() => {
 
 // The job: its id is all that a reload needs
 
-function follow(id) {
+function follow(id, how) {
   $("job").disabled = true;
-  $("job-state").textContent = "finding the job again";
+  $("job-state").textContent = "waiting for news of the job";
   desk.follow(id, {
     onstate: (state) => {
       $("job-state").textContent = { queued: "queued", started: "running", retrying: "starting over elsewhere" }[state] ?? state;
@@ -82,7 +82,7 @@ function follow(id) {
       endJob(`done: ${whole.format(result.updated)} orders repriced`);
     },
     onfailed: (failure) => endJob(`${failure.type}: ${failure.message ?? ""}`),
-  });
+  }, how);
 }
 
 function endJob(text) {
@@ -100,7 +100,7 @@ $("job").onclick = async () => {
   try {
     const { job } = await desk.call({ type: "reprice", percent: somePercent() });
     localStorage.setItem(JOB_KEY, job);
-    follow(job);
+    follow(job, { sent: true });
   } catch (error) {
     endJob(why(error));
   }

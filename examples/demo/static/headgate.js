@@ -11,6 +11,7 @@
 const FIRST_WAIT = 250; // ms before the first attempt to reconnect; doubled at each failure
 const LONGEST_WAIT = 8000;
 const START = "0".repeat(16); // the offset before the first event
+const MOST_EARLY = 200; // events kept of streams that nobody follows yet
 const NEVER_AGAIN = new Set([1008, 4401, 4403]); // closed on purpose: trying again would not help
 
 /** The server answered, and its answer is no. `retryAfter` is in seconds, when the server named it. */
@@ -43,6 +44,7 @@ class Connection {
   #lastId = 0;
   #calls = new Map(); // message id → {message, resolve, reject, sent}
   #jobs = new Map(); // stream → {id, last, handlers}
+  #early = []; // events that came before their follower: a job may overtake the answer that names it
 
   constructor(url) {
     this.#url = url;
@@ -61,11 +63,15 @@ class Connection {
     });
   }
 
-  /** Follows a job to its end. Handlers: onprogress(data), onstate(kind), onresult(result), onfailed(failure). */
-  follow(id, handlers, after = START) {
-    const job = { id, last: after, handlers };
+  /**
+   * Follows a job to its end. Handlers: onprogress(data), onstate(kind), onresult(result), onfailed(failure).
+   * `sent`: the server sends the events already, because the handler that started the job followed it.
+   */
+  follow(id, handlers, { sent = false } = {}) {
+    const job = { id, last: START, handlers };
     this.#jobs.set(`jobs/${id}`, job);
-    if (this.state === "open") this.#ask(job);
+    this.#early.splice(0).forEach((event) => this.#event(event));
+    if (!sent && this.state === "open") this.#ask(job);
   }
 
   close() {
@@ -146,9 +152,11 @@ class Connection {
     else call.resolve(message);
   }
 
-  #event({ stream, offset, event, data, terminal }) {
+  #event(message) {
+    const { stream, offset, event, data, terminal } = message;
     const job = this.#jobs.get(stream);
-    if (!job || offset <= job.last) return; // seen before the reconnect; offsets sort as text
+    if (!job) return void (this.#early = [...this.#early.slice(1 - MOST_EARLY), message]);
+    if (offset <= job.last) return; // seen before the reconnect; offsets sort as text
     job.last = offset;
     if (terminal) this.#jobs.delete(stream);
     if (event === "progress") job.handlers.onprogress?.(data);
