@@ -12,6 +12,7 @@
      │   ├─ ResultTooLarge     a job returned more than `job_result_bytes`
      │   ├─ JobTimeout         raised inside a job that has run past its timeout
      │   ├─ JobCancelled       raised inside a job that was cancelled; and by waiting for a cancelled one
+     │   ├─ JobHandedBack      raised inside a job whose worker must stop before it ends; it runs again
      │   ├─ JobFailed          raised by waiting for a job that has failed for good
      │   └─ WrongState         the order does not fit the job's state (cancel a finished job)
      ├─ LeaseLost              the job worker's hold on a job has passed to another
@@ -102,6 +103,10 @@ class JobFailed(JobError):
         self.kind = kind
         self.reason = reason
         self.traceback = traceback
+
+
+class JobHandedBack(JobError):
+    """Raised inside a job whose worker stops before the job can end; it goes back to its queue, the try not counted."""
 
 
 class WrongState(JobError):

@@ -18,6 +18,10 @@ START: Final = 0
 """The offset before the first event of a stream: reading after it yields everything."""
 
 
+CANCELS: Final = "headgate/cancels"
+"""The channel that says which running job was asked to end (its id, as bytes). A hint: renewing tells for certain."""
+
+
 class JobState(StrEnum):
     """design.md §7: scheduled → queued → running → succeeded | failed | cancelled."""
 

@@ -77,6 +77,11 @@ class Bridge:
         self._calls: set[_Call[Any]] = set()
         self._closed = False
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The bridge's loop, for a role that has work of its own to do there."""
+        return self._loop
+
     def open(self) -> None:
         """Start the loop and connect.
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from headgate.base.clock import Clock
 from headgate.base.errors import HeadgateError, Unavailable
+from headgate.base.model import CANCELS
 from headgate.drivers.embedded import wire
 from headgate.drivers.embedded.wire import Message, Request
 from headgate.drivers.local import claims
@@ -167,6 +168,8 @@ class Desk:
             elif peer is not None and done is not None:
                 peer.send(done)
         self.subscriptions.publish(changes.events)
+        for job in changes.cancels:
+            self.hearers.publish(CANCELS, job.encode())
         if changes.due is not None:
             self._arm(changes.due - self.clock.now())
         if changes.again:

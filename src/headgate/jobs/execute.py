@@ -1,0 +1,146 @@
+"""Running one job in the main thread: the call, and its outcome as a settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from headgate.base.errors import (
+    HeadgateError,
+    JobCancelled,
+    JobHandedBack,
+    JobTimeout,
+    LeaseLost,
+    ResultTooLarge,
+)
+from headgate.base.model import Failure, JobRecord, Outcome, Settlement
+from headgate.jobs.interrupt import Interrupts
+from headgate.jobs.run import Run
+from headgate.jobs.usage import Meter
+
+
+class Function(Protocol):
+    """What is needed of a declared job function (`declare.job.JobFunction`)."""
+
+    def call(self, context: Any, args: Any, kwargs: Mapping[str, Any]) -> Any: ...
+
+    def gives_up(self, exc: BaseException) -> bool: ...
+
+
+class Executor:
+    """Runs claims, one at a time.
+
+    Args:
+        functions: declared job functions by name.
+        context: makes the job's context from its record and its side.
+        interrupts: of the main thread.
+        result_bytes: the greatest result.
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[str, Function],
+        context: Callable[[JobRecord, Run], Any],
+        interrupts: Interrupts,
+        result_bytes: int,
+    ) -> None:
+        self._functions = functions
+        self._context = context
+        self._interrupts = interrupts
+        self._result_bytes = result_bytes
+        self._meter = Meter()
+        self.proven: set[str] = set()
+        """Functions that have returned in this process: none of them kills it at its first line."""
+
+    def __call__(self, run: Run) -> Settlement:
+        """Run it to its end, whatever that is."""
+        if run.cancel_requested or run.lost:
+            return Settlement(id=run.id, epoch=run.epoch, outcome=Outcome.CANCELLED)
+        self._meter.start()
+        run.began = time.monotonic()
+        try:
+            with self._interrupts.armed():
+                result = self._call(run)
+            settlement = self._succeeded(run, result)
+        except BaseException as exc:
+            settlement = self._ended(run, exc)
+        used = self._meter.read()
+        run.ended = time.monotonic()
+        return msgspec.structs.replace(settlement, cpu=used.cpu, peak_rss=used.peak_rss)
+
+    def _call(self, run: Run) -> bytes:
+        spec = run.claim.job.spec
+        function = self._functions[spec.function]
+        args, kwargs = msgspec.msgpack.decode(spec.arguments)
+        value = function.call(self._context(run.claim.job, run), args, kwargs)
+        self.proven.add(spec.function)
+        return self._packed(value)
+
+    def _packed(self, value: Any) -> bytes:
+        try:
+            packed = msgspec.msgpack.encode(value)
+        except (TypeError, ValueError, OverflowError) as exc:
+            raise BadResult(
+                f"the job was done, but its result cannot be sent: {exc}. "
+                "Return None, numbers, text, bytes, lists, dicts, dataclasses or msgspec structs"
+            ) from None
+        if len(packed) > self._result_bytes:
+            raise ResultTooLarge(
+                f"the job was done, but its result has {len(packed)} bytes and may have {self._result_bytes}; "
+                "store it elsewhere and return where, or raise job_result_bytes"
+            )
+        return packed
+
+    def _succeeded(self, run: Run, result: bytes) -> Settlement:
+        return Settlement(id=run.id, epoch=run.epoch, outcome=Outcome.SUCCEEDED, result=result)
+
+    def _ended(self, run: Run, exc: BaseException) -> Settlement:
+        cause: BaseException = exc
+        if isinstance(exc, asyncio.CancelledError) and self._interrupts.error is not None:
+            cause = self._interrupts.error
+        outcome = self._outcome(run, cause)
+        failure = None if outcome is Outcome.RELEASED else describe(cause, exc)
+        return Settlement(id=run.id, epoch=run.epoch, outcome=outcome, failure=failure)
+
+    def _outcome(self, run: Run, exc: BaseException) -> Outcome:
+        if isinstance(exc, JobHandedBack | LeaseLost):
+            return Outcome.RELEASED
+        if isinstance(exc, JobCancelled) and run.cancel_requested:
+            return Outcome.CANCELLED
+        if isinstance(exc, ResultTooLarge | BadResult):
+            return Outcome.GIVE_UP
+        function = self._functions.get(run.claim.job.spec.function)
+        if isinstance(exc, JobTimeout) or function is None:
+            return Outcome.FAILED
+        return Outcome.GIVE_UP if function.gives_up(exc) else Outcome.FAILED
+
+
+class BadResult(HeadgateError):
+    """A job returned what cannot be serialised; the work itself was done."""
+
+
+def describe(exc: BaseException, raised: BaseException | None = None) -> Failure:
+    """An exception as a record keeps it; the traceback begins in the user's code."""
+    shown = raised if raised is not None else exc
+    trace = shown.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("headgate."):
+        trace = trace.tb_next
+    lines = traceback.format_exception(type(shown), shown, trace or shown.__traceback__, limit=-50)
+    kind = type(exc)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(exc, HeadgateError):
+        name = kind.__qualname__
+    return Failure(name, _bounded(str(exc), 2_000), _bounded("".join(lines), 32_000))
+
+
+def _bounded(text: str, most: int) -> str:
+    return (
+        text
+        if len(text) <= most
+        else f"{text[: most // 2]}\n… {len(text) - most} characters left out …\n{text[-most // 2 :]}"
+    )

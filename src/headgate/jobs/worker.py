@@ -1,0 +1,132 @@
+"""A job worker: one job at a time in the main thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from headgate.base.clock import SystemClock
+from headgate.base.model import JobRecord
+from headgate.base.ports import Engine
+from headgate.jobs.execute import Executor, Function
+from headgate.jobs.interrupt import Interrupts
+from headgate.jobs.keeper import Keeper
+from headgate.jobs.logs import StreamHandler
+from headgate.jobs.run import Run
+from headgate.jobs.usage import rss
+
+log = logging.getLogger(__name__)
+
+EXIT_KILLED: Final = 86
+"""The exit code of a worker that ended itself because its job would not."""
+BARRIER: Final = 10.0
+"""Seconds to wait for the engine to know of all results before a function runs here for the first time."""
+
+
+class Recycle:
+    """When a worker has done enough and makes place for a fresh process.
+
+    Args:
+        jobs: after so many; 0 for never.
+        memory: when it holds more bytes than that after a job; 0 for never.
+    """
+
+    def __init__(self, jobs: int = 0, memory: int = 0) -> None:
+        self._jobs = jobs
+        self._memory = memory
+        self._done = 0
+
+    def due(self) -> str | None:
+        """Called after each job: the reason to end, if there is one."""
+        self._done += 1
+        if self._jobs and self._done >= self._jobs:
+            return f"it has run {self._done} jobs"
+        if self._memory and self._done % 16 == 1 and (now := rss()) > self._memory:
+            return f"it holds {now} bytes"
+        return None
+
+
+class JobWorker:
+    """Runs jobs until it is told to stop. Make it and call `run` in the main thread.
+
+    Args:
+        name: unique to this run of the process.
+        engine: open, living on `loop`.
+        loop: running in another thread.
+        functions: declared job functions by name.
+        context: makes the context that a job function is given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        loop: asyncio.AbstractEventLoop,
+        functions: Mapping[str, Function],
+        context: Callable[[JobRecord, Run], Any],
+        *,
+        queues: Sequence[str] = ("*",),
+        result_bytes: int = 1 << 20,
+        recycle: Recycle | None = None,
+    ) -> None:
+        self._loop = loop
+        self._interrupts = Interrupts()
+        self._execute = Executor(functions, context, self._interrupts, result_bytes)
+        self._recycle = recycle or Recycle()
+        self._draining = threading.Event()
+        self.keeper = Keeper(
+            name,
+            engine,
+            queues,
+            sorted(functions),
+            clock=SystemClock(),
+            interrupt=self._interrupts.send,
+            kill=_kill,
+        )
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Take and run jobs; returns after `stop`, when all that was begun has been settled."""
+        self._interrupts.install()
+        logging.getLogger().addHandler(handler := StreamHandler())
+        self._on_loop(self._start())
+        ready()
+        try:
+            while (run := self.keeper.inbox.get()) is not None:
+                self._one(run)
+        finally:
+            logging.getLogger().removeHandler(handler)
+            self._on_loop(self.keeper.stop())
+
+    def stop(self, seconds: float) -> None:
+        """From any thread: take nothing more; after `seconds` the job that runs is interrupted and handed back."""
+        if not self._draining.is_set():
+            self._draining.set()
+            asyncio.run_coroutine_threadsafe(self.keeper.drain(seconds), self._loop)
+
+    def _one(self, run: Run) -> None:
+        if run.claim.job.spec.function not in self._execute.proven:
+            # If its first line kills the process, the engine must be able to tell that it was this job.
+            self.keeper.all_settled(BARRIER)
+        self.keeper.current = run
+        settlement = self._execute(run)
+        self.keeper.current = None
+        self.keeper.finished(run, settlement)
+        reason = self._recycle.due()
+        if reason is not None and not self._draining.is_set():
+            log.info("this job worker makes place for a fresh one: %s", reason)
+            self.stop(0.0)
+
+    async def _start(self) -> None:
+        self.keeper.start()
+
+    def _on_loop(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _kill() -> None:
+    # No finalizers, no atexit: the job's code holds this process and would run again in them.
+    os._exit(EXIT_KILLED)

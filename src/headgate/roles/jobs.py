@@ -1,0 +1,94 @@
+"""A job worker's process: `python -m headgate.roles.jobs`, started by the supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+
+from headgate.apps.loader import load
+from headgate.declare import binding, registry
+from headgate.declare.context import JobContext
+from headgate.jobs.worker import JobWorker, Recycle
+from headgate.roles.choose import open_bridge
+from headgate.supervisor.child import EXIT_BOOT, Child
+
+log = logging.getLogger(__name__)
+
+
+def run(child: Child) -> None:
+    """Import the app, connect, run jobs until told to stop; in the main thread.
+
+    Raises:
+        ConfigError, Unavailable, whatever the app's import raises: the worker cannot start.
+    """
+    settings = child.settings
+    _be_nice(settings.job_nice)
+    bridge = open_bridge(settings.broker, Path(settings.data), settings, worker=child.name)
+    binding.bind(bridge, secret=settings.secret, root_path=settings.root_path)
+    bridge.open()
+    try:
+        load(settings.app)
+        worker = JobWorker(
+            child.name,
+            bridge.engine,
+            bridge.loop,
+            registry.jobs,
+            JobContext,
+            queues=settings.queues,
+            result_bytes=settings.job_result_bytes,
+            recycle=Recycle(settings.job_max_jobs, settings.job_max_memory),
+        )
+        child.on_stop(worker.stop)
+        pulse = threading.Thread(target=_pulse, args=(child, worker), name="headgate-pulse", daemon=True)
+
+        def ready() -> None:
+            child.ready()
+            pulse.start()
+
+        worker.run(ready)
+    finally:
+        bridge.close()
+
+
+def _be_nice(nice: int) -> None:
+    with contextlib.suppress(OSError):
+        os.nice(nice)
+
+
+def _pulse(child: Child, worker: JobWorker) -> None:
+    """Tell the supervisor once a second that the process lives, and what it runs.
+
+    A thread of its own: a job may hold the main thread for hours and is not stalled by that. One that holds
+    the interpreter lock stops this thread too, and is then found by its silence.
+    """
+    pause = threading.Event()
+    while not pause.wait(1.0):
+        child.touch()
+        child.report(worker.keeper.facts())
+
+
+def main() -> None:
+    """Run the role; does not return."""
+    child = Child.from_environment()
+    code = 0
+    try:
+        run(child)
+    except BaseException as exc:
+        if child.is_ready.is_set():
+            log.error("%s ends because of an error", child.name, exc_info=exc)
+            code = 1
+        else:
+            child.failed(exc)
+            code = EXIT_BOOT
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that user code left behind must not keep the process: its jobs are settled.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
