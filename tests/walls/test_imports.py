@@ -32,13 +32,18 @@ OPTIONAL = {
 }
 """Packages of the extras: whoever did not install them can still `import headgate`."""
 
+PARENT = {
+    f"headgate.supervisor.{part}" for part in ("crew", "loop", "members", "spawn", "sequence", "reloader", "control")
+}
+"""What only the supervisor's own process needs; `supervisor.child` is each role's end of it."""
+
 FORBIDDEN = {
     "headgate.roles.gateway": {
         "headgate.jobs",
         "headgate.apps",
         "headgate.declare",
         "headgate.bulk",
-        "headgate.supervisor",
+        *PARENT,
         "headgate.cli",
         "flask",
         "werkzeug",
@@ -46,14 +51,14 @@ FORBIDDEN = {
     },
     "headgate.roles.jobs": {
         "headgate.gateway",
-        "headgate.supervisor",
+        *PARENT,
         "headgate.cli",
         "uvicorn",
         "httptools",
     },
     "headgate.roles.app": {
         "headgate.gateway",
-        "headgate.supervisor",
+        *PARENT,
         "headgate.cli",
         "uvicorn",
         "httptools",
@@ -63,7 +68,7 @@ FORBIDDEN = {
         "headgate.apps",
         "headgate.jobs",
         "headgate.declare",
-        "headgate.supervisor",
+        *PARENT,
         "headgate.cli",
         "uvicorn",
         "flask",
