@@ -21,8 +21,9 @@ from headgate.simulate.conduct import Conductor
 from headgate.simulate.orders import Pulse
 from headgate.simulate.plan import Options, Plan, make_plan
 from headgate.simulate.report import Report, read_report
+from headgate.simulate.stages import Stage
 
-__all__ = ["Options", "Report", "read_report", "run", "run_async", "run_plan"]
+__all__ = ["Options", "Report", "Stage", "read_report", "run", "run_async", "run_plan"]
 
 
 def run(target: str, **options: Any) -> Report:

@@ -70,7 +70,7 @@ class Clicks(Scenario):
         if not isinstance(click_id, int):
             return None
         if kind == "error" or "error" in data:
-            return Reply("error", id=click_id)
+            return Reply("error", id=click_id, detail=str(data.get("error") or data.get("code") or "error")[:60])
         job = data.get(self._job_key)
         return Reply("answer", id=click_id, job=str(job) if job is not None else None)
 

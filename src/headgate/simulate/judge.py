@@ -161,7 +161,7 @@ def _objectives(report: Report, slos: Sequence[Slo]) -> list[Judgement]:
 def _silence(report: Report) -> TargetError | None:
     """A target that took the clicks and never said a word."""
     counts = report.counts
-    if not counts.get("sent") or counts.get("answered") or counts.get("error"):
+    if not counts.get("sent") or counts.get("answered") or counts.get("errors"):
         return None
     if not counts.get("lost"):
         return None

@@ -1,8 +1,8 @@
 """The books of one user: which clicks await what, and what a received reply does to them. Pure.
 
 Every click ends in one of: answered (and, for a job, its result) · error · lost. An answer is
-`duplicated` when its click has already been answered, `out_of_order` when an earlier click of the
-same connection still waits, `misdelivered` when it bears another user's id.
+`duplicated` when its click has already been answered, `out_of_order` when a later click of the same
+connection was answered before it, `misdelivered` when it bears another user's id.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class Pending:
     expects: Expectation
     disturbed: bool = False
     """The generator itself stalled or cut this user meanwhile: counted, but not timed."""
+    excused: bool = False
+    """Its answer was on its way when the generator cut the connection: not lost by the server."""
     job: str | None = None
 
 
@@ -53,6 +55,7 @@ class Ledger:
         self._user = user
         self._ordered = ordered
         self._next = user.number * IDS_PER_USER
+        self._newest = (0, -1)
         self._answers: dict[int, Pending] = {}
         self._results: dict[str, Pending] = {}
         self._early: dict[str, str] = {}
@@ -88,7 +91,7 @@ class Ledger:
             if reply.id // IDS_PER_USER != self._user.number:
                 return Outcome("misdelivered")
             return Outcome("duplicated" if reply.id < self._next else "unexpected")
-        disorder = self._ordered and self._overtakes(click)
+        disorder = self._ordered and self._overtaken(click)
         if reply.kind == "error":
             return Outcome("error", click, disorder)
         follows = reply.job is not None or click.expects == "result"
@@ -96,9 +99,13 @@ class Ledger:
             return self._accepted(reply, click, disorder)
         return Outcome("answered", click, disorder)
 
-    def _overtakes(self, click: Pending) -> bool:
-        first = next(iter(self._answers.values()), None)
-        return first is not None and first.id < click.id and first.connection == click.connection
+    def _overtaken(self, click: Pending) -> bool:
+        """Whether a later click of the same connection was answered before this one."""
+        connection, newest = self._newest
+        if connection == click.connection and click.id < newest:
+            return True
+        self._newest = (click.connection, click.id)
+        return False
 
     def _accepted(self, reply: Reply, click: Pending, disorder: bool) -> Outcome:
         click.job = reply.job
@@ -139,9 +146,17 @@ class Ledger:
         self._user.following[stream] = offset
         return True
 
-    def disturb(self) -> None:
-        """The generator stalls or cuts this user on purpose: what waits now is not timed."""
-        for click in self._all():
+    def disturb(self, now: float, patience: float) -> None:
+        """The generator stalls or cuts this user on purpose: what waits now is not timed.
+
+        An answer may be lost with the connection, unless it has been missing for longer than
+        `patience` seconds: then it was lost before. The result of a job has no such excuse, for a
+        resume must bring it.
+        """
+        for click in self._answers.values():
+            click.disturbed = True
+            click.excused = click.excused or now - click.sent <= patience
+        for click in self._results.values():
             click.disturbed = True
 
     def abandon(self) -> Iterator[tuple[Pending, str]]:
@@ -150,10 +165,6 @@ class Ledger:
             yield click, "answer"
         for click in self._results.values():
             yield click, "result"
-
-    def _all(self) -> Iterator[Pending]:
-        yield from self._answers.values()
-        yield from self._results.values()
 
 
 def _stream_of(reply: Reply) -> str:

@@ -11,10 +11,22 @@ from types import ModuleType
 from typing import Any
 
 from headgate.simulate.builtin import Clicks
+from headgate.simulate.builtin_http import HttpClicks
+from headgate.simulate.builtin_socketio import SocketIoClicks
 from headgate.simulate.errors import BadInput, ScenarioError
 from headgate.simulate.scenario import Scenario
 
-BUILTIN: dict[str, type[Scenario]] = {"clicks": Clicks}
+BUILTIN: dict[str, type[Scenario]] = {
+    "clicks": Clicks,
+    "http-clicks": HttpClicks,
+    "socketio-clicks": SocketIoClicks,
+}
+_CLICKS = {"http": "http-clicks", "socketio": "socketio-clicks", "socketio-polling": "socketio-clicks"}
+
+
+def for_protocol(reference: str, protocol: str) -> str:
+    """`clicks` means the clicks that the protocol can carry; any other name means itself."""
+    return _CLICKS.get(protocol, reference) if reference == "clicks" else reference
 
 
 def find_scenario(reference: str) -> type[Scenario]:

@@ -6,14 +6,14 @@ import math
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from headgate.simulate.amounts import Rate, parse_rate
 from headgate.simulate.errors import BadInput
 from headgate.simulate.faults import ON_SERVER, Fault, parse_fault
-from headgate.simulate.load import find_scenario
+from headgate.simulate.load import find_scenario, for_protocol
 from headgate.simulate.orders import Spec
 from headgate.simulate.scenario import Scenario
 from headgate.simulate.slo import Slo, parse_slo
@@ -128,6 +128,8 @@ def make_plan(options: Options) -> Plan:
         BadInput: something cannot be understood or makes no sense.
         ScenarioError: the scenario's file raises.
     """
+    protocol = protocol_of(options.target, options.protocol)
+    options = replace(options, scenario=for_protocol(options.scenario, protocol))
     kind = find_scenario(options.scenario)
     rate = parse_rate(options.rate if options.rate is not None else kind.rate)
     users = options.users if options.users is not None else kind.users
@@ -142,7 +144,7 @@ def make_plan(options: Options) -> Plan:
     return Plan(
         options=options,
         kind=kind,
-        protocol=protocol_of(options.target, options.protocol),
+        protocol=protocol,
         load=load,
         rate=rate,
         heavy=heavy,

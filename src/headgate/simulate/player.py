@@ -15,8 +15,10 @@ from headgate.simulate.scenario import Action, Reply, User
 from headgate.simulate.schedule import user_rng
 from headgate.simulate.wire.port import Wire
 
+PATIENCE: Final = 1.0
 FIRST_BACKOFF: Final = 0.1
 LONGEST_BACKOFF: Final = 5.0
+COUNTERS: Final = {"error": "errors", "result": "results", "event": "events", "repeated_event": "repeated_events"}
 
 
 class Player:
@@ -78,7 +80,7 @@ class Player:
 
     def cut(self) -> None:
         """Lose the connection as a broken network does; a reconnect follows."""
-        self.ledger.disturb()
+        self._disturb()
         self._cut = True
         if self._wire is not None:
             self._wire.abort()
@@ -86,10 +88,14 @@ class Player:
     def freeze(self, frozen: bool) -> None:
         """Stop (or go on) reading from the socket and clicking."""
         if frozen:
-            self.ledger.disturb()
+            self._disturb()
         self.frozen = frozen
         if self._wire is not None:
             (self._wire.pause if frozen else self._wire.resume)()
+
+    def _disturb(self) -> None:
+        longest = max((recorded.total.max for recorded in self._floor.measure.series.values()), default=0.0)
+        self.ledger.disturb(self._floor.now(), PATIENCE + 2 * longest)
 
     @property
     def connected(self) -> bool:
@@ -195,8 +201,16 @@ class Player:
         floor.count("messages")
         if reply is not None:
             self._book(self.ledger.read(reply), at - floor.origin)
+            if reply.kind == "error" and reply.detail is not None:
+                floor.count(f"errors.{reply.detail}")
+            if reply.then is not None:
+                asyncio.get_running_loop().call_later(reply.wait, self._reply, reply.then)
             if self._departing and not self.outstanding:
                 self.go()
+
+    def _reply(self, message: Any) -> None:
+        if self._wire is not None and not self._floor.over:
+            self._wire.send(message)
 
     def closed(self, code: int, reason: str) -> None:
         self._wire = None
@@ -208,7 +222,7 @@ class Player:
     def _book(self, outcome: Outcome, at: float) -> None:
         measure, click = self._floor.measure, outcome.click
         verdict, _, ending = outcome.verdict.partition("+")
-        measure.count(verdict, at)
+        measure.count(COUNTERS.get(verdict, verdict), at)
         if outcome.out_of_order:
             measure.count("out_of_order", at)
         if click is None:
@@ -217,7 +231,7 @@ class Player:
             self._time(click, at, "", service=True)
         if ending or verdict in ("result", "failed"):
             if ending:
-                measure.count(ending, at)
+                measure.count(COUNTERS.get(ending, ending), at)
             self._time(click, at, ".result")
 
     def _time(self, click: Pending, at: float, suffix: str, service: bool = False) -> None:
@@ -232,7 +246,7 @@ class Player:
         """The run is over: what still waits is lost, and why."""
         measure = self._floor.measure
         for click, awaited in self.ledger.abandon():
-            if click.disturbed:
+            if click.excused and awaited == "answer":
                 measure.count("abandoned", click.intended)
                 continue
             gone = click.connection != self.connections or self._wire is None

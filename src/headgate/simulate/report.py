@@ -163,8 +163,7 @@ class Report(msgspec.Struct, kw_only=True):
     def counter(self, name: str, part: str | None = None) -> float:
         """A counter; `lost` by series, `disconnects` by close code."""
         if part is None:
-            aliases = {"errors": "error", "results": "result", "repeated_events": "repeated_event"}
-            return self.counts.get(aliases.get(name, name), 0)
+            return self.counts.get(name, 0)
         if name == "disconnects":
             return sum(n for key, n in self.closes.items() if key.split(" ")[0] == part)
         return self.counts.get(f"{name}.{part}", 0)

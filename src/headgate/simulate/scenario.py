@@ -47,6 +47,8 @@ class Reply:
         job: the job that an answer names, or that an event belongs to.
         stream: the stream of an event, when it is not `jobs/<job>`.
         offset: the event's offset in its stream, where it has one; it must grow.
+        then, wait: a message to send in reply, after so many seconds (polling a job's URL, say).
+        detail: what an error is filed under beside the total, such as an HTTP status.
     """
 
     kind: Literal["answer", "error", "event", "result", "failed", "truncated"]
@@ -54,6 +56,9 @@ class Reply:
     job: str | None = None
     stream: str | None = None
     offset: str | int | None = None
+    then: Any = None
+    wait: float = 0.0
+    detail: str | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +90,7 @@ class Scenario:
         reconnect: come back after an unexpected close.
         faults: faults to cause, as `--fault` writes them.
         headers: extra handshake or request headers.
+        socketio_path, socketio_auth: where Engine.IO answers, and what is sent with the connect packet.
     """
 
     name: ClassVar[str] = "scenario"
@@ -100,6 +106,8 @@ class Scenario:
     slo: Sequence[str] = ()
     headers: Mapping[str, str] = {}
     subprotocols: Sequence[str] = ()
+    socketio_path: str = "socket.io"
+    socketio_auth: Any = None
 
     def __init__(self, params: Mapping[str, Any] | None = None, shared: Any = None) -> None:
         self.params: Mapping[str, Any] = params or {}

@@ -52,7 +52,7 @@ COUNTERS: Final = frozenset(
         "unexpected",
     }
 )
-PARTED: Final = frozenset({"lost", "disconnects"})
+PARTED: Final = frozenset({"lost", "disconnects", "errors"})
 TIMES: Final = frozenset({"min", "mean", "max"})
 _PERCENTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
 _TERM: Final = re.compile(r"([a-z_][a-z_0-9.]*)\s*(?:\(\s*([\w.\- ]+?)\s*\))?")

@@ -11,12 +11,15 @@ from urllib.parse import urlsplit
 from headgate.simulate.errors import BadInput
 from headgate.simulate.orders import Spec
 from headgate.simulate.scenario import Scenario
+from headgate.simulate.wire.http import HttpWire
+from headgate.simulate.wire.polling import SocketIoPollingWire
 from headgate.simulate.wire.port import Sink, Wire, WireOptions
+from headgate.simulate.wire.socketio import Address, SocketIoWire
 from headgate.simulate.wire.source import SourceAddresses
 from headgate.simulate.wire.websocket import WebSocketWire
 
-PROTOCOLS: Final = ("websocket",)
-_SCHEMES: Final = {"ws": "websocket", "wss": "websocket"}
+PROTOCOLS: Final = ("websocket", "socketio", "socketio-polling", "http")
+_SCHEMES: Final = {"ws": "websocket", "wss": "websocket", "http": "http", "https": "http"}
 
 
 def host_and_port(target: str) -> tuple[str, int]:
@@ -50,6 +53,11 @@ def protocol_of(target: str, protocol: str = "auto") -> str:
         return _SCHEMES[urlsplit(target).scheme]
     if protocol not in PROTOCOLS:
         raise BadInput(f"the protocol {protocol!r} is unknown; use one of {', '.join(PROTOCOLS)}")
+    scheme = urlsplit(target).scheme
+    if protocol == "websocket" and scheme not in ("ws", "wss"):
+        raise BadInput(f"a websocket target's URL starts with ws:// or wss://, not {scheme}://")
+    if protocol == "http" and scheme not in ("http", "https"):
+        raise BadInput(f"an HTTP target's URL starts with http:// or https://, not {scheme}://")
     return protocol
 
 
@@ -64,6 +72,14 @@ def wire_maker(spec: Spec, scenario: Scenario) -> Callable[[Sink], Wire]:
         tls=tls_context(spec.target, spec.insecure),
         loop=asyncio.get_running_loop(),
     )
+    if spec.protocol == "http":
+        return lambda sink: HttpWire(options, sink)
+    if spec.protocol == "socketio":
+        address = Address(spec.target, scenario.socketio_path, "websocket", scenario.socketio_auth)
+        return lambda sink: SocketIoWire(options, address, sink)
+    if spec.protocol == "socketio-polling":
+        address = Address(spec.target, scenario.socketio_path, "polling", scenario.socketio_auth)
+        return lambda sink: SocketIoPollingWire(options, address, sink)
     return lambda sink: WebSocketWire(options, sink)
 
 
