@@ -13,6 +13,7 @@ from __future__ import annotations
 from headgate.bulk.api import Options, delete, insert, update, upsert
 from headgate.bulk.errors import BadRow, BulkError, PoolTimeout, PoolTooLarge, SourceChanged, Stuck, WrongTarget
 from headgate.bulk.model import Politeness, Reject, Result
+from headgate.bulk.run_async import run_async
 
 __all__ = [
     "BadRow",
@@ -28,6 +29,7 @@ __all__ = [
     "WrongTarget",
     "delete",
     "insert",
+    "run_async",
     "update",
     "upsert",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Mapping, MutableSequence, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from headgate.bulk.chunks import Chunks
@@ -59,7 +59,7 @@ class Options:
     max_rejects: int = 1_000
     name: str | None = None
     zone: str | dt.tzinfo | None = None
-    politeness: Politeness = Politeness()
+    politeness: Politeness = field(default_factory=Politeness)
     tries: int = 10
     progress: bool | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from headgate.bulk.rows import Pick, raise_short
@@ -72,31 +72,16 @@ def _columns(batch: Any) -> list[tuple[Any, ...]]:
 
 def _arrow(rows: Any) -> Frame | None:
     if hasattr(rows, "to_batches"):
-        batches = (batch for whole in _tables(rows) for batch in whole.to_batches(max_chunksize=_SLICE))
+        batches = rows.to_batches(max_chunksize=_SLICE)
         return Frame(rows.schema.names, (_columns(batch) for batch in batches), rows.num_rows)
     if hasattr(rows, "read_next_batch"):
         return Frame(rows.schema.names, _read(rows), None)
+    if hasattr(rows, "num_rows"):
+        return Frame(rows.schema.names, _read([rows]), rows.num_rows)
     return None
 
 
-def _tables(rows: Any) -> Iterator[Any]:
-    """A record batch has no sized slices of its own: it is cut by hand."""
-    if hasattr(rows, "combine_chunks"):
-        yield rows
-        return
-    for start in range(0, rows.num_rows, _SLICE):
-        yield _Cut(rows.slice(start, _SLICE))
-
-
-class _Cut:
-    def __init__(self, batch: Any) -> None:
-        self._batch = batch
-
-    def to_batches(self, max_chunksize: int) -> list[Any]:
-        return [self._batch]
-
-
-def _read(reader: Any) -> Iterator[list[tuple[Any, ...]]]:
+def _read(reader: Iterable[Any]) -> Iterator[list[tuple[Any, ...]]]:
     for batch in reader:
         for start in range(0, batch.num_rows, _SLICE):
             yield _columns(batch.slice(start, _SLICE))

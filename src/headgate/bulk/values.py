@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from headgate.bulk.failures import BadValue
-from headgate.bulk.model import Column, Encoder, Kind, Plan
+from headgate.bulk.model import Column, Encoder, Plan
 
 _ZONED = re.compile(r"(?:[Zz]|[+-]\d\d(?::?\d\d(?::?\d\d)?)?|[A-Za-z_/]{2,})\s*$")
 _NEVER_ZONED = frozenset({"infinity", "-infinity", "epoch", "now", "today", "tomorrow", "yesterday"})
@@ -163,6 +163,13 @@ def finite_float(value: float) -> str:
     return repr(value)
 
 
+def whole(value: float | decimal.Decimal) -> int:
+    """A float or decimal for an integer column; only a whole number is one."""
+    if not math.isfinite(value) or value != int(value):
+        raise BadValue(f"{value} is no whole number")
+    return int(value)
+
+
 def aware(plan: Plan, value: dt.datetime) -> dt.datetime:
     """A datetime for a column that holds moments."""
     if value.tzinfo is not None:
@@ -195,6 +202,3 @@ def zoned_text(plan: Plan) -> Encoder:
 def seconds_of(value: dt.timedelta) -> tuple[int, int, int]:
     """A timedelta as days, seconds and microseconds."""
     return value.days, value.seconds, value.microseconds
-
-
-TEXTS = frozenset({Kind.TEXT, Kind.OTHER, Kind.ENUM})

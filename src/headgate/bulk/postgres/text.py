@@ -62,8 +62,17 @@ def _json_string(value: str) -> str:
 def _number(plan: Plan, column: Column) -> Known:
     known: Known = {int: str, str: escape, decimal.Decimal: shared.finite_decimal}
     if column.kind is Kind.INTEGER:
-        return {**known, int: _bounded(column), float: _whole, bool: shared.refuse("a boolean for a number")}
+        return {**known, int: _bounded(column), **_whole(column), bool: shared.refuse("a boolean for a number")}
     return {**known, float: repr, bool: shared.refuse("a boolean for a number")}
+
+
+def _whole(column: Column) -> Known:
+    bounded = _bounded(column)
+
+    def encoder(value: float | decimal.Decimal) -> Any:
+        return bounded(shared.whole(value))
+
+    return {float: encoder, decimal.Decimal: encoder}
 
 
 def _bounded(column: Column) -> Encoder:
@@ -77,12 +86,6 @@ def _bounded(column: Column) -> Encoder:
         raise BadValue(f"{value} is out of range for {column.type}")
 
     return encoder
-
-
-def _whole(value: float) -> str:
-    if not value.is_integer():
-        raise BadValue(f"{value} is no whole number")
-    return str(int(value))
 
 
 def _text(plan: Plan, column: Column) -> Known:

@@ -1,0 +1,1 @@
+"""SQLite: one writer at a time, executemany, with the checkpoint in the same transaction."""
