@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from headgate.base.errors import BadArguments, JobCancelled
+from headgate.base.jobcontext import CURRENT, WORK
 from headgate.base.model import JobRecord, NewEvent
 
 
@@ -123,22 +123,21 @@ class Checkpoint:
         self._context._store(raw)
 
 
-_current: contextvars.ContextVar[JobContext | None] = contextvars.ContextVar("headgate_job", default=None)
-
-
 def current_job() -> JobContext | None:
     """The job that the calling code runs in, or None outside of a job."""
-    return _current.get()
+    return cast("JobContext | None", CURRENT.get())
 
 
 @contextmanager
 def running(context: JobContext) -> Iterator[None]:
     """Make `context` the current job of this thread or task."""
-    token = _current.set(context)
+    current = CURRENT.set(context)
+    work = WORK.set(context.record.spec.function)
     try:
         yield
     finally:
-        _current.reset(token)
+        CURRENT.reset(current)
+        WORK.reset(work)
 
 
 class InPlace:

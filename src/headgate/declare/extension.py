@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from headgate.base.errors import ConfigError
+from headgate.base.errors import ConfigError, Full
 from headgate.declare import binding, registry
 from headgate.declare.job import JobFunction, make_options
 from headgate.declare.socket import Format, SocketRoute
@@ -56,6 +56,7 @@ class Headgate:
             )
         self.app = app
         app.extensions["headgate"] = self
+        app.register_error_handler(Full, _full)
         for route in self._sockets:
             self._add_rule(route)
 
@@ -147,6 +148,12 @@ class Headgate:
         endpoint = f"ws:{route.rule}"
         if endpoint not in self.app.view_functions:
             self.app.add_url_rule(route.rule, endpoint, _needs_gateway, websocket=True)
+
+
+def _full(exc: Full) -> tuple[str, int, dict[str, str]]:
+    """What a view answers that could not enqueue (RFC 9110 §15.6.4)."""
+    headers = {"Retry-After": str(max(1, round(exc.retry_after))), "Content-Type": "text/plain; charset=utf-8"}
+    return "Too much work is waiting here; try again later.\n", 503, headers
 
 
 def _needs_gateway(**_: Any) -> tuple[str, int, dict[str, str]]:

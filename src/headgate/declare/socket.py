@@ -43,6 +43,10 @@ class Socket:
         self.id = connection
         self.request = request
         self.state = state
+        self.subprotocols: list[str] = []
+        """What the client offers (RFC 6455 §1.9); known in `on_connect`."""
+        self.subprotocol: str | None = None
+        """Set it in `on_connect` to one of those."""
         self._outlet = outlet
 
     def send(self, data: str | bytes) -> None:

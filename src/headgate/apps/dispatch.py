@@ -1,0 +1,128 @@
+"""What begins on a link (requests, handshakes, messages) finds its handler, its lane's consent and its thread here.
+
+Runs on the link's loop, so nothing here may block, and no code of the app runs.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from headgate.apps.exchange import Exchange
+from headgate.apps.lane_check import LaneCheck
+from headgate.apps.links import Link
+from headgate.apps.loop_runner import LoopRunner
+from headgate.apps.pool import HandlerPool
+from headgate.apps.routes import Match, Routes
+from headgate.apps.sockets import NativeSockets
+from headgate.apps.wsgi import WsgiRunner
+from headgate.link.messages import Bounce, Known, Message, Open, Request, Scope
+
+
+class Dispatcher(Protocol):
+    """Takes what begins on a link."""
+
+    def __call__(self, link: Link, message: Request | Open | Message | Known) -> None: ...
+
+
+class Traffic:
+    """Counts what an app worker has done, for `headgate status`."""
+
+    def __init__(self) -> None:
+        self.requests = self.messages = self.handshakes = self.bounced = 0
+
+
+class WsgiDispatcher:
+    """For a WSGI app: handlers on the pool's threads, loops on their own.
+
+    Args:
+        routes: the app's handlers.
+        check: the wall between the lanes.
+        pool: handler threads.
+        requests, sockets, loops: what runs each kind.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        check: LaneCheck,
+        pool: HandlerPool,
+        requests: WsgiRunner,
+        sockets: NativeSockets,
+        loops: LoopRunner,
+    ) -> None:
+        self.traffic = Traffic()
+        self.draining = False
+        """Nothing new is begun; a gateway that has not heard so yet gets it back."""
+        self._routes = routes
+        self._check = check
+        self._pool = pool
+        self._requests = requests
+        self._sockets = sockets
+        self._loops = loops
+
+    def __call__(self, link: Link, message: Request | Open | Message | Known) -> None:
+        kind = type(message)
+        if isinstance(message, Request):
+            self._request(link, message)
+        elif isinstance(message, Message):
+            self._message(link, message)
+        elif isinstance(message, Open):
+            self._open(link, message)
+        elif kind is Known:
+            self._check.learn(message.lanes)
+
+    def _request(self, link: Link, message: Request) -> None:
+        scope = message.scope
+        handler = self._routes.request(scope.method, path_of(scope), host_of(scope)).handler
+        if self._refused(link, message, handler):
+            return
+        self.traffic.requests += 1
+        self._pool.submit(self._requests.run, link.opened(message.stream, handler), message)
+
+    def _message(self, link: Link, message: Message) -> None:
+        # the gateway has read the event out of the message: its name of the handler is the better one
+        if self._refused(link, message, message.handler):
+            return
+        self.traffic.messages += 1
+        match = self._socket_match(message.scope)
+        self._pool.submit(self._sockets.message, link.opened(message.stream, message.handler), message, match)
+
+    def _open(self, link: Link, message: Open) -> None:
+        match = self._socket_match(message.scope)
+        if self._refused(link, message, match.handler):
+            return
+        self.traffic.handshakes += 1
+        exchange = link.opened(message.stream, match.handler)
+        if self._sockets.serves(match):
+            self._pool.submit(self._sockets.open, exchange, message, match)
+        else:
+            self._loop(link, exchange, message, match)
+
+    def _loop(self, link: Link, exchange: Exchange, message: Open, match: Match) -> None:
+        name = match.handler.replace("ws ", "loop ", 1)
+        connection = self._loops.start(exchange, message, name)
+        if connection is not None:
+            link.fed[message.stream] = connection
+
+    def _socket_match(self, scope: Scope) -> Match:
+        return self._routes.websocket(path_of(scope), host_of(scope))
+
+    def _refused(self, link: Link, message: Request | Open | Message, handler: str) -> bool:
+        if not self.draining and self._check.may_run(handler, message.handler):
+            return False
+        self.traffic.bounced += 1
+        link.send(Bounce(message.stream, handler))
+        return True
+
+
+def path_of(scope: Scope) -> str:
+    """The path inside the app."""
+    return scope.path.removeprefix(scope.root_path) if scope.root_path else scope.path
+
+
+def host_of(scope: Scope) -> str:
+    """The Host header."""
+    for name, value in scope.headers:
+        if name == b"host":
+            return value.decode("latin-1")
+    return ""

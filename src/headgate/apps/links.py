@@ -1,0 +1,153 @@
+"""One link of this worker with the streams on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from headgate.apps.exchange import Exchange
+from headgate.apps.wire import Wire, connect
+from headgate.base.errors import Unavailable
+from headgate.link.messages import Cancel, Closed, Credit, Feed, GatewayHello, WorkerHello
+from headgate.link.session import worker_session
+
+log = logging.getLogger("headgate.app")
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0
+
+
+class Fed(Protocol):
+    """A stream that the client goes on talking on."""
+
+    def feed(self, data: str | bytes) -> None: ...
+
+    def closed(self, code: int, reason: str) -> None: ...
+
+
+class Link:
+    """A live link: a `Sender` for its exchanges, and where frames for running streams go.
+
+    Args:
+        dispatch: called on the loop with (link, message) for what begins something.
+        on_closed: called when it is gone.
+    """
+
+    def __init__(self, dispatch: Callable[[Link, Any], None], on_closed: Callable[[Link], None]) -> None:
+        self.streams: dict[int, Exchange] = {}
+        self.fed: dict[int, Fed] = {}
+        self.gateway: GatewayHello | None = None
+        self._dispatch = dispatch
+        self._on_closed = on_closed
+        self._wire: Wire | None = None
+        self.send: Callable[[Any], None] = lambda _message: None
+
+    async def dial(self, path: str, hello: WorkerHello) -> None:
+        """Connect and greet. Raises `Unavailable`."""
+        self._wire = await connect(path, worker_session(), self._take, self._lost)
+        self.send = self._wire.send
+        self.send(hello)
+
+    def close(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+
+    def opened(self, stream: int, handler: str) -> Exchange:
+        """A new stream."""
+        exchange = self.streams[stream] = Exchange(self, stream, handler)
+        return exchange
+
+    def finished(self, stream: int) -> bool:
+        """The stream needs nothing more; False if it was finished before. From any thread."""
+        self.fed.pop(stream, None)
+        return self.streams.pop(stream, None) is not None
+
+    def _take(self, _wire: Wire, message: Any) -> None:
+        kind = type(message)
+        if kind is Credit or kind is Cancel:
+            exchange = self.streams.get(message.stream)
+            if exchange is not None:
+                exchange.credit(message.amount) if kind is Credit else exchange.cancel()
+        elif kind is Feed or kind is Closed:
+            fed = self.fed.get(message.stream)
+            if fed is not None:
+                fed.feed(message.data) if kind is Feed else fed.closed(message.code, message.reason)
+        elif kind is GatewayHello:
+            self.gateway = message
+        else:
+            self._dispatch(self, message)
+
+    def _lost(self, _wire: Wire, reason: BaseException | None) -> None:
+        if reason is not None:
+            log.warning("a link to a gateway broke: %s", reason)
+        self.send = lambda _message: None
+        for exchange in list(self.streams.values()):
+            exchange.cancel()
+        self.streams.clear()
+        self.fed.clear()
+        self._on_closed(self)
+
+
+class Links:
+    """All links of this worker, each dialled again whenever it is gone.
+
+    Args:
+        paths: of the gateways' link sockets.
+        hello: what every gateway is told.
+        dispatch: as for `Link`.
+    """
+
+    def __init__(self, paths: list[str], hello: WorkerHello, dispatch: Callable[[Link, Any], None]) -> None:
+        self._paths = paths
+        self._hello = hello
+        self._dispatch = dispatch
+        self._live: dict[str, Link] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._tried = asyncio.Event()
+        self._to_try = set(paths)
+
+    @property
+    def live(self) -> list[Link]:
+        return list(self._live.values())
+
+    async def start(self) -> None:
+        """Begin to keep the links; returns when each has been dialled once."""
+        self._keepers = [asyncio.create_task(self._keep(path)) for path in self._paths]
+        if self._paths:
+            await self._tried.wait()
+
+    async def close(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for link in self.live:
+            link.close()
+
+    def send_all(self, message: Any) -> None:
+        for link in self.live:
+            link.send(message)
+
+    async def _keep(self, path: str) -> None:
+        wait = _FIRST_WAIT
+        while True:
+            gone = asyncio.Event()
+            link = Link(self._dispatch, lambda _link, gone=gone: gone.set())  # type: ignore[misc]
+            try:
+                await link.dial(path, self._hello)
+            except Unavailable as exc:
+                log.debug("%s", exc)
+                self._has_tried(path)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+                continue
+            wait = _FIRST_WAIT
+            self._live[path] = link
+            self._has_tried(path)
+            await gone.wait()
+            del self._live[path]
+
+    def _has_tried(self, path: str) -> None:
+        self._to_try.discard(path)
+        if not self._to_try:
+            self._tried.set()

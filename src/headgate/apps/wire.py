@@ -1,0 +1,146 @@
+"""The worker's end of a link: read on the loop, written straight from whichever thread has something to say.
+
+A handler thread that hands its answer to the loop would pay a wake-up and two thread switches per request.
+Here it writes itself; what other threads add meanwhile goes out in the same system call, and only what the
+socket does not take at once is left to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from headgate.base.errors import ProtocolError, Unavailable
+from headgate.link.session import Session
+
+_READ: Final = 256 * 1024
+_AT_ONCE: Final = 64
+"""Frames that are joined into one write at most."""
+
+
+class Wire:
+    """One link connection of this worker, on the running loop.
+
+    Args:
+        sock: connected, non-blocking.
+        session: the worker's session.
+        on_message: called on the loop with every message that comes.
+        on_closed: called once on the loop when the link is gone, with the reason, or None at an orderly end.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        session: Session[Any, Any],
+        on_message: Callable[[Wire, Any], None],
+        on_closed: Callable[[Wire, BaseException | None], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = sock
+        self._session = session
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._out: deque[bytes] = deque()
+        self._writing = threading.Lock()
+        self._blocked = False  # the socket is full, and the loop goes on when it is not
+        self.closed = False
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    def send(self, message: Any) -> None:
+        """Send a message, from any thread. Nothing happens once the link is closed."""
+        if self.closed:
+            return
+        self._out.append(self._session.encode(message))
+        if not self._blocked:
+            self._write()
+
+    def close(self, reason: BaseException | None = None) -> None:
+        """End the link (on the loop); what the socket has not taken is dropped."""
+        if self.closed:
+            return
+        self.closed = True
+        with self._writing:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+            self._socket.close()
+            self._out.clear()
+        self._on_closed(self, reason)
+
+    def _write(self) -> None:
+        """Write until nothing is left, unless another thread is at it: that one then writes ours too."""
+        out = self._out
+        while out and self._writing.acquire(blocking=False):
+            try:
+                if self.closed or self._blocked:
+                    return
+                self._write_some()
+            except OSError as exc:
+                self._loop.call_soon_threadsafe(self.close, exc)
+                return
+            finally:
+                self._writing.release()
+
+    def _write_some(self) -> None:
+        out = self._out
+        data = out.popleft()
+        if out:
+            data = b"".join([data, *(out.popleft() for _ in range(min(len(out), _AT_ONCE)))])
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            out.appendleft(data[sent:])
+            self._blocked = True
+            self._loop.call_soon_threadsafe(self._wait_writable)
+
+    def _wait_writable(self) -> None:
+        if not self.closed:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._socket.fileno())
+        self._blocked = False
+        self._write()
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(_READ)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            self.close(exc)
+            return
+        if not data:
+            self.close()
+            return
+        try:
+            for message in self._session.feed(data):
+                self._on_message(self, message)
+        except ProtocolError as exc:
+            self.close(exc)
+
+
+async def connect(
+    path: str,
+    session: Session[Any, Any],
+    on_message: Callable[[Wire, Any], None],
+    on_closed: Callable[[Wire, BaseException | None], None],
+) -> Wire:
+    """Dial a gateway's link socket.
+
+    Raises:
+        Unavailable: nobody listens there now.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, path)
+    except OSError as exc:
+        sock.close()
+        raise Unavailable(f"no gateway answers at the link socket {path}: {exc.strerror or exc}") from exc
+    return Wire(sock, session, on_message, on_closed)

@@ -1,0 +1,49 @@
+"""The app worker's process: `python -m headgate.roles.app`, started by the supervisor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headgate.apps.worker import AppWorker, WorkerPlan
+from headgate.declare import binding
+from headgate.roles.choose import open_bridge
+from headgate.supervisor.child import Child, serve
+
+
+def service(child: Child) -> AppWorker:
+    """An app worker as the supervisor wants it."""
+    settings = child.settings
+    lane = child.lane or "slow"
+    plan = WorkerPlan(
+        app=settings.app,
+        name=child.name,
+        lane=lane,
+        generation=child.generation,
+        links=child.links,
+        slots=settings.threads if lane == "fast" else settings.slow_threads,
+        lanes=settings.lanes,
+        loop_threads=settings.loop_threads,
+        inbox=settings.inbox,
+        event_field=settings.event_field,
+    )
+
+    def bind_engine() -> None:
+        bridge = open_bridge(settings.broker, settings.data, settings)
+        bridge.open()
+        binding.bind(
+            bridge,
+            secret=lambda: settings.secret or Path(settings.folder.secret).read_text().strip(),
+            root_path=settings.root_path,
+            url_ttl=settings.result_ttl,
+        )
+
+    return AppWorker(plan, bind_engine, child.report)
+
+
+def main() -> None:
+    """Run the role; does not return."""
+    serve(service)
+
+
+if __name__ == "__main__":
+    main()
