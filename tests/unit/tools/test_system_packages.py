@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[3] / "tools" / "system-packages"
-PROGRAMS = ("redis-server", "postgres", "nginx", "chromium", "wrk")
+PROGRAMS = ("redis-server", "postgres", "nginx", "chromium", "mariadbd", "wrk")
 
 
 def stand_in(path: Path, code: str) -> None:
@@ -37,12 +37,15 @@ def test_it_does_nothing_when_all_is_there(workdir: Path) -> None:
 
 def test_it_installs_what_is_missing_and_only_that(workdir: Path) -> None:
     stand_in(workdir / "bin" / "postgres", "true")
-    made = f"for p in redis-server nginx chromium; do install -m 755 /bin/true {workdir}/bin/$p; done"
+    made = f"for p in redis-server nginx chromium mariadbd; do install -m 755 /bin/true {workdir}/bin/$p; done"
     stand_in(workdir / "tools" / "apt-get", f'echo "$@" >> {workdir}/apt\n{made}')
     done = run(workdir, "test")
     assert done.returncode == 0, done.stderr
     calls = (workdir / "apt").read_text().splitlines()
-    assert calls == ["update -q", "install -q -y --no-install-recommends redis-server nginx-light chromium"]
+    assert calls == [
+        "update -q",
+        "install -q -y --no-install-recommends redis-server nginx-light chromium mariadb-server",
+    ]
 
 
 def test_no_service_is_started_and_no_policy_left_behind(workdir: Path) -> None:
@@ -65,7 +68,7 @@ def test_without_root_it_names_the_command(workdir: Path) -> None:
     stand_in(workdir / "tools" / "apt-get", f"echo called >> {workdir}/apt")
     done = run(workdir, "test", root=False)
     assert done.returncode == 3
-    wanted = "sudo apt-get install --no-install-recommends redis-server postgresql nginx-light chromium"
+    wanted = "sudo apt-get install --no-install-recommends redis-server postgresql nginx-light chromium mariadb-server"
     assert wanted in done.stderr
     assert not (workdir / "apt").exists()
 
