@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from headgate.base.channels import pack
 from headgate.base.errors import NotHosted
 from headgate.base.model import Batch, Event, JobRecord, JobSpec, JobState, NewEvent, Receipt
 from headgate.base.tokens import Tokens, job_url
@@ -61,6 +62,14 @@ class Binding:
         if self._tokens is None:
             self._tokens = Tokens(self._fetch_secret())
         return job_url(self._tokens, job_id, self._url_ttl, self._root_path)
+
+    def publish(self, channel: str, data: Any) -> None:
+        """Send to every connection that has joined the channel.
+
+        Raises:
+            Unavailable: the engine does not answer.
+        """
+        self.engine.publish(channel, pack(data))
 
     def _fetch_secret(self) -> str:
         secret = self._secret() if callable(self._secret) else self._secret

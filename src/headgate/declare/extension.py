@@ -10,8 +10,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-import msgspec
-
 from headgate.base.errors import ConfigError, Full
 from headgate.declare import binding, registry
 from headgate.declare.job import JobFunction, make_options
@@ -137,9 +135,7 @@ class Headgate:
         Raises:
             Unavailable: the engine does not answer.
         """
-        if not isinstance(data, str | bytes):
-            data = msgspec.json.encode(data).decode()
-        binding.current().engine.publish(channel, msgspec.msgpack.encode(data))
+        binding.current().publish(channel, data)
 
     def _app_context(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.app is None else self.app.app_context()

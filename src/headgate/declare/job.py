@@ -56,6 +56,33 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     result_ttl: float = 86_400.0
     """Seconds that the finished job and its stream are kept."""
 
+    def spec(self, function: str, arguments: bytes, key: str | None, idempotency_key: str | None) -> JobSpec:
+        """A job with these options, made now.
+
+        Args:
+            key, idempotency_key: as the arguments have filled them in.
+        """
+        now = time.time()
+        eta = self.eta.timestamp() if isinstance(self.eta, datetime) else self.eta
+        return JobSpec(
+            id=new_id(),
+            function=function,
+            arguments=arguments,
+            queue=self.queue,
+            priority=self.priority,
+            retries=self.retries,
+            backoff=self.backoff,
+            timeout=self.timeout,
+            not_before=eta if self.delay is None else now + self.delay,
+            deadline=None if self.deadline is None else now + self.deadline,
+            idempotency_key=idempotency_key,
+            key=key,
+            limit=self.limit,
+            tags=self.tags,
+            result_ttl=self.result_ttl,
+            created_at=now,
+        )
+
 
 class JobFunction(Generic[R]):
     """A declared job function. Calling it runs it in place; `enqueue` runs it in a job worker.
@@ -153,24 +180,11 @@ class JobFunction(Generic[R]):
         Raises:
             BadArguments: the arguments do not fit, or cannot be sent.
         """
-        options, now = self.declared, time.time()
-        return JobSpec(
-            id=new_id(),
-            function=self.name,
-            arguments=self._signature.encode(args, kwargs),
-            queue=options.queue,
-            priority=options.priority,
-            retries=options.retries,
-            backoff=options.backoff,
-            timeout=options.timeout,
-            not_before=_not_before(options, now),
-            deadline=None if options.deadline is None else now + options.deadline,
-            idempotency_key=self._fill(options.idempotency_key, args, kwargs),
-            key=self._fill(options.key, args, kwargs),
-            limit=options.limit,
-            tags=options.tags,
-            result_ttl=options.result_ttl,
-            created_at=now,
+        return self.declared.spec(
+            self.name,
+            self._signature.encode(args, kwargs),
+            self._fill(self.declared.key, args, kwargs),
+            self._fill(self.declared.idempotency_key, args, kwargs),
         )
 
     def call(self, context: JobContext, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -219,13 +233,6 @@ def make_options(values: Mapping[str, Any], where: str) -> JobOptions:
         return msgspec.convert(dict(values), JobOptions)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"{where}: {exc}") from None
-
-
-def _not_before(options: JobOptions, now: float) -> float | None:
-    if options.delay is not None:
-        return now + options.delay
-    eta = options.eta
-    return eta.timestamp() if isinstance(eta, datetime) else eta
 
 
 def _wants_context(function: Callable[..., Any]) -> bool:

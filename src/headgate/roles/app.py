@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from headgate.apps.worker import AppWorker, WorkerPlan
 from headgate.declare import binding
+from headgate.library import secret_of
 from headgate.roles.choose import open_bridge
 from headgate.supervisor.child import Child, serve
 
@@ -32,7 +31,7 @@ def service(child: Child) -> AppWorker:
         bridge.open()
         binding.bind(
             bridge,
-            secret=lambda: settings.secret or Path(settings.folder.secret).read_text().strip(),
+            secret=lambda: secret_of(settings),
             root_path=settings.root_path,
             url_ttl=settings.result_ttl,
         )
