@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, Final
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 TICK: Final = 1.0
 """Greatest time between two looks at what is due, in seconds: a stepped wall clock is noticed within it."""
+SLOW_SYNC: Final = 0.002
+"""Seconds for a commit, in the mean, from which on it is done in a thread. On a fast disk the hand-over to a thread
+costs as much as the commit; on a slow one the loop must not stand still for it."""
 BATCH: Final = 2_000
 """Requests in one transaction at most."""
 
@@ -41,7 +45,7 @@ class Desk:
     Args:
         store: its state.
         clock: for all waiting.
-        writer: where commits run; None commits on the loop, which is right when they are not on disk.
+        writer: where slow commits run; None commits on the loop always.
     """
 
     def __init__(self, store: Store, clock: Clock, writer: Executor | None = None) -> None:
@@ -56,6 +60,7 @@ class Desk:
         self.failing: str | None = None
         """Why the last transaction could not be written, if it could not."""
         self._writer = writer
+        self._sync_time = 0.0
         self._inbox: list[tuple[Peer | None, Desked]] = []
         self._wake = asyncio.Event()
         self._workers: dict[str, Peer] = {}
@@ -176,10 +181,15 @@ class Desk:
             self._enter(None, Tick())
 
     async def _commit(self, wrote: bool) -> None:
-        if not wrote or self._writer is None:
+        if not wrote:
+            self.store.commit()
+            return
+        began = time.perf_counter()
+        if self._writer is None or self._sync_time < SLOW_SYNC:
             self.store.commit()
         else:
             await asyncio.get_running_loop().run_in_executor(self._writer, self.store.commit)
+        self._sync_time += 0.2 * (time.perf_counter() - began - self._sync_time)
 
     def _carry_out(self, peer: Peer | None, request: Desked) -> Done:
         try:
