@@ -214,7 +214,7 @@ def test_frames(store: Store, items: sa.Table) -> None:
     import polars
     import pyarrow
 
-    data = {"id": [1, 2], "name": ["a", "b"], "stock": [None, 2]}
+    data: dict[str, list[Any]] = {"id": [1, 2], "name": ["a", "b"], "stock": [None, 2]}
     table = pyarrow.table(data)
     bulk.upsert(items, table, on=store.engine)
     bulk.upsert(items, pyarrow.table({**data, "id": [3, 4]}).to_reader(), on=store.engine)

@@ -53,6 +53,7 @@ class Checked(shared.Table):
 
     def __missing__(self, kind: type) -> Encoder:
         wanted = _FITS.get(self._column.kind)
+        found: Encoder
         if issubclass(kind, str) and wanted is not None and str not in wanted:
             found = self._parsed
         elif self._column.kind is Kind.INTEGER and issubclass(kind, float | decimal.Decimal):
