@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import tempfile
 import urllib.error
@@ -106,6 +108,25 @@ def test_inline_work_holds_nobody_up(desk: Page) -> None:
     assert during >= before
     desk.wait_for("document.getElementById('inline-state').innerText.startsWith('done')", 90)
     assert state(desk, "inline") == "done: 200,000 orders repriced"
+
+
+def pid_of(page: Page, kind: str) -> int:
+    """The process id on the first tile of a kind, the working one first: what the page invites to kill."""
+    tile = f"(document.querySelector('#processes .{kind}.working') ?? document.querySelector('#processes .{kind}'))"
+    return int(page.evaluate(f"{tile}.querySelector('code').innerText").removeprefix("pid "))
+
+
+@pytest.mark.parametrize("kind", ["fast", "slow", "broker", "gateway", "jobs"])
+def test_the_job_ends_whatever_is_killed_meanwhile(desk: Page, kind: str) -> None:
+    desk.click("#job")
+    desk.wait_for("document.getElementById('job-bar').value > 0.05", 60)
+    desk.wait_for("document.querySelector('#processes .jobs.working') !== null", 30)
+    os.kill(victim := pid_of(desk, kind), signal.SIGKILL)
+    desk.wait_for("document.getElementById('job-state').innerText.startsWith('done')", 100)
+    assert state(desk, "job") == "done: 200,000 orders repriced"
+    enough_answers(desk, answers(desk), 3)
+    desk.wait_for(f"!document.getElementById('processes').innerText.includes('pid {victim}')", 30)
+    desk.errors[:] = [error for error in desk.errors if "WebSocket connection" not in error]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
