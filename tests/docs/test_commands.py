@@ -23,25 +23,23 @@ LISTED = {
 """Pages whose commands are not played, and why; that each command exists is tested all the same."""
 
 MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-OTHERS = set(
-    [
-        ".",
-        "cd",
-        "cp",
-        "curl",
-        "export",
-        "journalctl",
-        "kill",
-        "mkdir",
-        "mv",
-        "pip",
-        "python",
-        "python3",
-        "systemctl",
-        "touch",
-        "until",
-    ]
-)
+OTHERS = {
+    ".",
+    "cd",
+    "cp",
+    "curl",
+    "export",
+    "journalctl",
+    "kill",
+    "mkdir",
+    "mv",
+    "pip",
+    "python",
+    "python3",
+    "systemctl",
+    "touch",
+    "until",
+}
 
 
 def shell_blocks() -> list[Block]:
