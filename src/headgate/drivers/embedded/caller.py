@@ -141,10 +141,12 @@ class SocketCaller:
         try:
             return await future
         except asyncio.CancelledError:
-            if unwanted is None or future.done():
+            if unwanted is None:
                 self._session.drop(n)
-                if future.done() and not future.cancelled() and unwanted is not None and future.exception() is None:
-                    unwanted(future.result())
+            elif future.cancelled():
+                self._session.unwanted(n)
+            elif future.exception() is None:
+                unwanted(future.result())
             raise
 
     def tell(self, message: Message) -> None:

@@ -64,6 +64,14 @@ class Session:
         """Nobody waits for this reply any more; False if it has come already."""
         return self._pending.pop(n, None) is not None
 
+    def unwanted(self, n: int) -> None:
+        """Nobody waits any more, but what the reply gives away must be handed back: wait for it on this connection."""
+        pending = self._pending.get(n)
+        if pending is not None and self.connected:
+            pending.repeat = False
+        else:
+            self.drop(n)
+
     def begin(self) -> bytes:
         """A connection is there: greet, and send again what still waits."""
         self.connected = True

@@ -66,7 +66,7 @@ class Take(Message, frozen=True, array_like=True, tag="take"):
 
 
 class Untake(Message, frozen=True, array_like=True, tag="untake"):
-    """The take with the number `take` is no longer wanted."""
+    """The take with the number `take` is no longer wanted; if it still waits, it is answered with no claims."""
 
     take: int
 

@@ -63,7 +63,7 @@ def _by_idempotency_key(store: Store, key: str) -> str | None:
 
 def _check_depth(store: Store, specs: Any) -> None:
     for queue, more in Counter(spec.queue for spec in specs).items():
-        rules = store.rules.get(queue)
+        rules = store.rules_of(queue)
         depth = rules.depth if rules is not None and rules.depth is not None else store.limits.queue_depth
         waiting = store.count(queue, QUEUED) + store.count(queue, SCHEDULED)
         if waiting + more > depth:

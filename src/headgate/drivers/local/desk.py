@@ -251,7 +251,7 @@ class Desk:
         wire.Renew: _renew,
         wire.More: lambda desk, peer, request: desk.subscriptions.more(peer, request.n, request.count),
         wire.Unfollow: lambda desk, peer, request: desk.subscriptions.drop(peer, request.n),
-        wire.Untake: lambda desk, peer, request: desk.waiting.drop(peer, request.take),
+        wire.Untake: lambda desk, peer, request: desk.waiting.untake(peer, request.take),
     }
 
 

@@ -17,7 +17,7 @@ def change(store: Store, queue: str, rules: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         ConfigError: an unknown rule, or a value that does not fit it.
     """
-    merged = msgspec.to_builtins(store.rules.get(queue, QueueRules())) | dict(rules)
+    merged = msgspec.to_builtins(store.rules_of(queue) or QueueRules()) | dict(rules)
     unknown = sorted(set(merged) - set(QueueRules.__struct_fields__))
     if unknown:
         raise ConfigError(f"a queue has no rule {unknown[0]!r}; it has {', '.join(QueueRules.__struct_fields__)}")

@@ -21,7 +21,7 @@ class Rates:
 
     def allowance(self, store: Store, queue: str) -> int:
         """How many jobs of the queue may be started now."""
-        rules = store.rules.get(queue)
+        rules = store.rules_of(queue)
         if rules is None:
             return UNBOUNDED
         if rules.paused:

@@ -133,6 +133,10 @@ class Store:
         """Jobs of a queue in a state, the transaction under way included."""
         return self.counts[queue, state] + self.changes.counts[queue, state]
 
+    def rules_of(self, queue: str) -> QueueRules | None:
+        """The rules of a queue, the transaction under way included."""
+        return self.changes.rules.get(queue) or self.rules.get(queue)
+
     def queues(self, state: int) -> Iterator[str]:
         """Queues that have jobs in a state."""
         known = {queue for queue, at in (*self.counts, *self.changes.counts) if at == state}

@@ -27,8 +27,10 @@ class Waiting:
         self._takes[peer, take.n] = take
         self._look = True
 
-    def drop(self, peer: Peer, n: int) -> None:
-        self._takes.pop((peer, n), None)
+    def untake(self, peer: Peer, n: int) -> None:
+        """The take is not wanted any more; it is answered with nothing, unless it has been answered with something."""
+        if self._takes.pop((peer, n), None) is not None:
+            peer.send(Claims(n, []))
 
     def forget(self, peer: Peer) -> None:
         for key in [key for key in self._takes if key[0] is peer]:
@@ -59,5 +61,5 @@ class Waiting:
         self._look = False
         for peer, take, got in granted:
             # Whoever took its take back meanwhile is told all the same, and hands the claims back.
-            self.drop(peer, take.n)
+            self._takes.pop((peer, take.n), None)
             peer.send(Claims(take.n, got))

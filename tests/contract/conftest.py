@@ -1,0 +1,56 @@
+"""The engines that the contract is checked against, each with a clock that the test turns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headgate.base.clock import ManualClock
+from headgate.base.ports import Engine
+from headgate.broker.server import Broker
+from headgate.drivers.embedded.client import EmbeddedEngine
+from headgate.drivers.local.store import Limits
+from headgate.drivers.memory import MemoryEngine
+from tests.support.contract import LIMITS, Ordered
+
+
+@dataclass
+class Rig:
+    """An open engine and the clock that it goes by."""
+
+    engine: Engine
+    clock: ManualClock
+
+
+@pytest.fixture(params=["memory", "embedded"])
+async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
+    clock = ManualClock()
+    make = _memory if request.param == "memory" else _embedded
+    async with make(clock, tmp_path, LIMITS) as engine:
+        yield Rig(engine, clock)
+
+
+@contextlib.asynccontextmanager
+async def _memory(clock: ManualClock, folder: Path, limits: Limits) -> AsyncIterator[Engine]:
+    engine = MemoryEngine(clock=clock, limits=limits)
+    await engine.open()
+    yield engine
+    await engine.close()
+
+
+@contextlib.asynccontextmanager
+async def _embedded(clock: ManualClock, folder: Path, limits: Limits) -> AsyncIterator[Engine]:
+    ready, stop = asyncio.Event(), Ordered()
+    broker = asyncio.create_task(Broker(folder, limits, clock=clock).run(ready.set, stop))
+    await asyncio.wait_for(ready.wait(), 10)
+    engine = EmbeddedEngine(folder / "run" / "broker.sock")
+    await engine.open()
+    yield engine
+    await engine.close()
+    stop.order()
+    await asyncio.wait_for(broker, 10)
