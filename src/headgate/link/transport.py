@@ -65,6 +65,10 @@ class LinkTransport(asyncio.Protocol, Generic[In, Out]):
             except RuntimeError:  # the loop has ended: so has the link
                 self.closed = True
 
+    def hear(self, on_message: Callable[[LinkTransport[In, Out], In], None]) -> None:
+        """Call another function from the next message on (who it is for is known after the hello)."""
+        self._on_message = on_message
+
     async def drained(self) -> None:
         """Wait until the socket takes more, or the link is closed."""
         self._flush()

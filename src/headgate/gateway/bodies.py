@@ -1,0 +1,159 @@
+"""Request bodies, taken in whole before an app worker hears of the request: memory first, then a spool file.
+
+A slow upload so holds no thread of the app, only a file. Files are written and removed on a thread, because a
+disk that stalls must not stall the sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from headgate.base.errors import HeadgateError
+from headgate.link.messages import INLINE_BODY
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class TooLarge(HeadgateError):
+    """The body is over `max_body`."""
+
+
+class TooSlow(HeadgateError):
+    """No piece of the body came within the idle time."""
+
+
+class Disconnected(HeadgateError):
+    """The client went away before the body was complete."""
+
+
+class Body:
+    """A complete body: `data`, or the file at `path`."""
+
+    __slots__ = ("data", "path", "size")
+
+    def __init__(self, data: bytes = b"", path: str | None = None, size: int = 0) -> None:
+        self.data = data
+        self.path = path
+        self.size = size
+
+
+class Spool:
+    """The folder of one gateway's body files.
+
+    Args:
+        folder: shared by the gateways of the installation.
+        prefix: this gateway's file names begin with it; what an earlier run left is removed.
+        memory: bytes of one body kept in memory while it comes in.
+        most: bytes of one body in all.
+        idle: seconds without a piece after which an upload is given up.
+    """
+
+    def __init__(self, folder: Path, prefix: str, *, memory: int, most: int, idle: float) -> None:
+        self.folder = folder
+        self.most = most
+        self._prefix = prefix
+        self._memory = memory
+        self._idle = idle
+        self._numbers = itertools.count(1)
+        self.files = 0
+
+    def prepare(self) -> None:
+        """Make the folder, and remove what an earlier run left."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in self.folder.glob(f"{self._prefix}-*"):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+    async def take(self, receive: Receive) -> Body:
+        """Read a request's body to its end.
+
+        Raises:
+            TooLarge, TooSlow, Disconnected: and nothing is kept.
+            OSError: the spool folder cannot be written.
+        """
+        first = await self._piece(receive)
+        if not first.get("more_body"):
+            data = first.get("body", b"")
+            if len(data) > self.most:
+                raise TooLarge(f"{len(data)} bytes")
+            return Body(data, None, len(data)) if len(data) <= INLINE_BODY else await self._store(data)
+        return await self._take_long(receive, first.get("body", b""))
+
+    async def discard(self, body: Body) -> None:
+        """Remove a body's file."""
+        if body.path is not None:
+            path, body.path = body.path, None
+            self.files -= 1
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(os.unlink, path)
+
+    async def _take_long(self, receive: Receive, first: bytes) -> Body:
+        held = bytearray(first)
+        size, file, body, more = len(first), None, Body(), True
+        try:
+            while more:
+                message = await self._piece(receive)
+                piece, more = message.get("body", b""), message.get("more_body", False)
+                size += len(piece)
+                if size > self.most:
+                    raise TooLarge(f"more than {self.most} bytes")
+                held += piece
+                if len(held) > self._memory or (not more and size > INLINE_BODY):
+                    if file is None:
+                        file = self._open(body)
+                    await asyncio.to_thread(_write, file, held)
+                    held = bytearray()
+            if file is None:
+                return Body(bytes(held), None, size)
+            await asyncio.to_thread(_finish, file, held)
+            body.size = size
+            return body
+        except BaseException:
+            if file is not None:
+                file.close()
+            await self.discard(body)
+            raise
+
+    async def _store(self, data: bytes) -> Body:
+        body = Body(b"", None, len(data))
+        file = self._open(body)
+        try:
+            await asyncio.to_thread(_finish, file, data)
+        except BaseException:
+            await self.discard(body)
+            raise
+        return body
+
+    async def _piece(self, receive: Receive) -> MutableMapping[str, Any]:
+        try:
+            async with asyncio.timeout(self._idle):
+                message = await receive()
+        except TimeoutError:
+            raise TooSlow(f"nothing came for {self._idle:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise Disconnected("the client went away")
+        return message
+
+    def _open(self, body: Body) -> BinaryIO:
+        descriptor, path = tempfile.mkstemp(prefix=f"{self._prefix}-{next(self._numbers)}-", dir=self.folder)
+        body.path = path
+        self.files += 1
+        return os.fdopen(descriptor, "wb", buffering=0)
+
+
+def _write(file: BinaryIO, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _finish(file: BinaryIO, rest: bytes | bytearray) -> None:
+    with file:
+        _write(file, rest)

@@ -1,0 +1,96 @@
+"""Channels: what is published reaches every connection of this gateway that has joined, encoded once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from headgate.base.channels import WantedChannels
+from headgate.base.errors import HeadgateError
+from headgate.base.ports import ChannelSet
+from headgate.gateway.wire import data_frame
+
+log = logging.getLogger("headgate.gateway")
+
+PAUSE: Final = 0.5
+TURN: Final = 500
+
+
+class Member(Protocol):
+    """A connection, as far as channels need it."""
+
+    def published(self, frame: bytes) -> None: ...
+
+
+Subscribe = Callable[[ChannelSet], AsyncIterator[tuple[str, bytes]]]
+
+
+class Channels:
+    """The members of all channels on this gateway.
+
+    Args:
+        subscribe: the engine's, or None while there is no engine.
+    """
+
+    def __init__(self, subscribe: Callable[[], Subscribe | None]) -> None:
+        self._subscribe = subscribe
+        self._members: dict[str, dict[Member, None]] = {}
+        self._wanted = WantedChannels()
+        self.delivered = 0
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def join(self, member: Member, channel: str) -> None:
+        members = self._members.get(channel)
+        if members is None:
+            members = self._members[channel] = {}
+            self._wanted.add(channel)
+        members[member] = None
+
+    def leave(self, member: Member, channel: str) -> None:
+        members = self._members.get(channel)
+        if members is not None:
+            members.pop(member, None)
+            if not members:
+                del self._members[channel]
+                self._wanted.discard(channel)
+
+    async def run(self) -> None:
+        """Pass on what is published, through restarts of the engine, until cancelled."""
+        while True:
+            try:
+                subscribe = self._subscribe()
+                if subscribe is not None:
+                    async for channel, payload in subscribe(self._wanted):
+                        await self.pass_on(channel, payload)
+            except HeadgateError as exc:
+                log.warning("the subscription to channels is interrupted: %s", exc)
+            except Exception:
+                log.exception("the subscription to channels failed; it is tried again")
+            await asyncio.sleep(PAUSE)
+
+    async def pass_on(self, channel: str, payload: bytes) -> None:
+        """One publication (the msgpack of text, bytes, or a value that goes as JSON) to all members."""
+        members = self._members.get(channel)
+        if not members:
+            return
+        try:
+            frame = data_frame(_data(payload))
+        except (msgspec.DecodeError, TypeError) as exc:
+            log.warning("a message on channel %s was no publication of Headgate's: %s", channel, exc)
+            return
+        self.delivered += len(members)
+        for number, member in enumerate(list(members), 1):
+            member.published(frame)
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+
+
+def _data(payload: bytes) -> str | bytes:
+    data: Any = msgspec.msgpack.decode(payload)
+    return data if isinstance(data, str | bytes) else msgspec.json.encode(data).decode()

@@ -1,0 +1,276 @@
+"""The gateway's side of all links: which app worker runs what, and what comes back from it.
+
+The lanes decide (`lanes.Board`, pure); this shell keeps the links, gives each started work its stream and passes
+the frames that come back. A link that breaks ends exactly the streams on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from headgate.gateway.lanes import LANES, Board, Bounds, Seat, Work
+from headgate.gateway.learner import FAST, SLOW, Learner
+from headgate.gateway.rules import Rules
+from headgate.link.messages import (
+    VERSION,
+    Bounce,
+    Draining,
+    Effect,
+    Effects,
+    GatewayHello,
+    Known,
+    Timed,
+    ToGateway,
+    ToWorker,
+    WorkerHello,
+)
+from headgate.link.session import gateway_session
+from headgate.link.transport import LinkTransport
+
+log = logging.getLogger("headgate.gateway")
+
+MOST_BOUNCES = 4
+"""A work that is handed back more often than this is given up: the workers disagree with the gateway."""
+
+
+class Stream(Protocol):
+    """What the frames of one stream go to."""
+
+    def take(self, message: Any) -> None: ...
+
+    def lost(self) -> None:
+        """The app worker died, or the link to it broke."""
+
+
+class Task(Work):
+    """Work that goes over a link. Every start ends in exactly one of `take` of a last frame, or `lost`."""
+
+    __slots__ = ("bounces", "link", "stream")
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(handler)
+        self.link: WorkerLink | None = None
+        self.stream = 0
+        self.bounces = 0
+
+    def begin(self, send: Callable[[ToWorker], None]) -> None:
+        """It has a slot: send what the app worker needs, on stream `self.stream`."""
+        raise NotImplementedError
+
+    def take(self, message: Any) -> None:
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        raise NotImplementedError
+
+    def expired(self) -> None:
+        """It has waited for a slot as long as its lane allows."""
+        raise NotImplementedError
+
+
+class WorkerLink(Seat):
+    """One app worker: its seat in the lanes, its link, and the streams on it."""
+
+    __slots__ = ("hello", "streams", "transport")
+
+    def __init__(self, hello: WorkerHello, transport: LinkTransport[ToGateway, ToWorker]) -> None:
+        super().__init__(hello.worker, hello.lane if hello.lane in LANES else SLOW, hello.slots)
+        self.hello = hello
+        self.transport = transport
+        self.streams: dict[int, Stream] = {}
+
+
+class Exchange:
+    """All app workers of one gateway.
+
+    Args:
+        bounds: of the waiting rooms, by lane.
+        learner: the lanes of the handlers.
+        lanes: False treats all app workers as one pool.
+        index: which gateway this is.
+        spool: the folder of body files.
+        now: a monotonic clock, seconds.
+    """
+
+    def __init__(
+        self,
+        bounds: dict[str, Bounds],
+        learner: Learner,
+        *,
+        lanes: bool = True,
+        index: int = 0,
+        spool: str = "",
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.now = now
+        self.learner = learner
+        self.board = Board(learner, bounds, lanes=lanes)
+        self.rules = Rules()
+        self.links: dict[str, WorkerLink] = {}
+        self.on_effects: Callable[[str, Sequence[Effect]], None] = lambda _connection, _effects: None
+        self.bounced = self.lost = self.expired = 0
+        self._lanes = lanes
+        self._hello = GatewayHello(VERSION, index, os.getpid(), spool)
+        self._streams = itertools.count(1)
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Take links on a listening Unix socket."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(self._arrival, sock=sock)
+        self._tick()
+
+    async def close(self) -> None:
+        """End all links; what runs on them is lost."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._server is not None:
+            self._server.close()
+        for link in list(self.links.values()):
+            link.transport.close()
+        await asyncio.sleep(0)
+
+    def ready(self) -> bool:
+        """Whether every lane has an app worker that takes work."""
+        return all(self.board.has(lane) for lane in (LANES if self._lanes else (FAST,)))
+
+    # work
+
+    def submit(self, task: Task) -> None:
+        """Start it, or let it wait. Raises `Full`."""
+        if self.board.submit(task, self.now()):
+            self._begin(task)
+
+    def cancel(self, task: Task) -> bool:
+        """Take it out of the waiting room; False when it has been started."""
+        return self.board.cancel(task)
+
+    def end(self, task: Task, handler: str, run: float, *, learn: bool = True) -> None:
+        """The task's last frame came: its slot is free, and its run time teaches the lanes."""
+        link = task.link
+        if link is not None:
+            link.streams.pop(task.stream, None)
+        following = self.board.finish(task)
+        if following is not None:
+            self._begin(following)
+        if learn and self.learner.learn(handler or task.handler, run):
+            self.relane(handler or task.handler)
+
+    def release(self, task: Task, stream: Stream) -> None:
+        """The task's slot is free, but its stream stays open for another (a loop socket)."""
+        if task.link is not None:
+            task.link.streams[task.stream] = stream
+        following = self.board.finish(task)
+        if following is not None:
+            self._begin(following)
+
+    def relane(self, handler: str) -> None:
+        """A handler changed lanes: app workers are told, waiting work moves."""
+        fast = self.learner.lane(handler) == FAST
+        profile = self.learner.profiles().get(handler)
+        log.info("handler %s: now %s (%s)", handler, FAST if fast else SLOW, profile.why if profile else "")
+        for link in self.links.values():
+            link.transport.send(Known({handler: fast}))
+        for work in self.board.relane():
+            self._begin(work)
+
+    # the links
+
+    def _arrival(self) -> LinkTransport[ToGateway, ToWorker]:
+        return LinkTransport(gateway_session(), self._first, self._gone)
+
+    def _first(self, transport: LinkTransport[ToGateway, ToWorker], message: ToGateway) -> None:
+        assert isinstance(message, WorkerHello)  # the session lets nothing else be the first
+        link = WorkerLink(message, transport)
+        self.links[link.name] = link
+        transport.hear(lambda _, message: self._message(link, message))
+        transport.send(self._hello)
+        self.learner.pin(message.pinned)
+        if message.rules and tuple(map(tuple, message.rules)) != self.rules.source:
+            self.rules = Rules(message.rules)
+        transport.send(Known(self.learner.known()))
+        log.info("app worker %s linked: %s lane, %d slots", link.name, link.lane, link.slots)
+        for work in self.board.sit(link):
+            self._begin(work)
+
+    def _gone(self, transport: LinkTransport[ToGateway, ToWorker], reason: BaseException | None) -> None:
+        link = next((one for one in self.links.values() if one.transport is transport), None)
+        if link is None:
+            if reason is not None:
+                log.warning("a link ended before its hello: %s", reason)
+            return
+        del self.links[link.name]
+        self.board.leave(link)
+        streams, link.streams = link.streams, {}
+        if streams or reason is not None:
+            self.lost += len(streams)
+            log.warning(
+                "app worker %s is gone with %d streams under way: %s", link.name, len(streams), reason or "closed"
+            )
+        for stream in streams.values():
+            if isinstance(stream, Task):
+                stream.seat = None
+            stream.lost()
+
+    def _message(self, link: WorkerLink, message: ToGateway) -> None:
+        match message:
+            case Bounce():
+                self._bounced(link, message)
+            case Effects():
+                self.on_effects(message.connection, message.effects)
+            case Timed():
+                if self.learner.learn(message.handler, message.run):
+                    self.relane(message.handler)
+            case Draining():
+                link.draining = True
+            case WorkerHello():
+                log.warning("app worker %s said hello twice", link.name)
+            case _:
+                stream = link.streams.get(message.stream)
+                if stream is not None:
+                    stream.take(message)
+
+    def _bounced(self, link: WorkerLink, message: Bounce) -> None:
+        task = link.streams.pop(message.stream, None)
+        if not isinstance(task, Task):
+            return
+        self.bounced += 1
+        task.bounces += 1
+        if task.bounces > MOST_BOUNCES:
+            self.board.finish(task)
+            task.lost()
+            return
+        if link.draining:
+            lane = task.lane
+        else:
+            lane = SLOW
+            task.handler = message.handler or task.handler
+            if not self._lanes:  # there is no other lane: this one has to run it
+                link.transport.send(Known({task.handler: True}))
+        for work in self.board.bounce(task, lane):
+            self._begin(work)
+
+    def _begin(self, work: Work) -> None:
+        assert isinstance(work, Task)
+        link = work.seat
+        assert isinstance(link, WorkerLink)
+        work.link = link
+        work.started = self.now()
+        work.stream = stream = next(self._streams)
+        link.streams[stream] = work
+        work.begin(link.transport.send)
+
+    def _tick(self) -> None:
+        for work in self.board.expired(self.now()):
+            assert isinstance(work, Task)
+            self.expired += 1
+            work.expired()
+        self._ticker = asyncio.get_running_loop().call_later(0.2, self._tick)

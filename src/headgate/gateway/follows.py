@@ -1,0 +1,203 @@
+"""Streams followed by connections: each stream is followed once per gateway and passed on to all who want it.
+
+Every follower has its own offset and gets every event after it, in order, up to the terminal one. One who
+comes late reads up to where the shared follower is, and joins it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from headgate.base.errors import HeadgateError, UnknownStream
+from headgate.base.model import Event
+from headgate.base.ports import Streams
+from headgate.gateway.wire import text_frame
+
+log = logging.getLogger("headgate.gateway")
+
+PAUSE: Final = 0.5
+"""Seconds between tries while the engine is away."""
+TURN: Final = 500
+"""Followers served before the loop gets a turn."""
+
+
+class Follower(Protocol):
+    """A connection, as far as streams need it."""
+
+    def event(self, stream: str, frame: bytes, kind: str, terminal: bool) -> None:
+        """One event, encoded; `kind` is the event's, and `terminal` says that nothing will follow."""
+
+
+def encode(stream: str, event: Event) -> bytes:
+    """An event as clients see it (a whole text frame)."""
+    content: dict[str, Any] = {
+        "headgate": "event",
+        "stream": stream,
+        "offset": f"{event.offset:016d}",
+        "event": event.kind,
+        "data": shown(event),
+    }
+    if event.terminal:
+        content["terminal"] = True
+    return text_frame(msgspec.json.encode(content, enc_hook=str))
+
+
+def shown(event: Event) -> Any:
+    """An event's data without what is not for clients: the traceback of a failure."""
+    data = event.data
+    if event.kind in ("failed", "retrying") and isinstance(data, dict):
+        return {key: value for key, value in data.items() if key != "traceback"}
+    return data
+
+
+def told(stream: str, offset: int, kind: str, reason: str) -> bytes:
+    """An end that the gateway itself has to tell of."""
+    return encode(stream, Event(offset, kind, {"reason": reason}, 0.0, terminal=True))
+
+
+class _Followed:
+    """One stream that somebody follows."""
+
+    def __init__(self, stream: str, after: int) -> None:
+        self.stream = stream
+        self.at = after
+        """The last offset that was passed on to the live followers."""
+        self.live: dict[Follower, int] = {}
+        self.task: asyncio.Task[None] | None = None
+
+
+class Follows:
+    """All followed streams of one gateway.
+
+    Args:
+        streams: gives the engine's streams, or None while there is no engine.
+        sleep: waits so many seconds.
+    """
+
+    def __init__(self, streams: Callable[[], Streams | None], sleep: Callable[[float], Any] = asyncio.sleep) -> None:
+        self._streams = streams
+        self._sleep = sleep
+        self._followed: dict[str, _Followed] = {}
+        self._late: dict[tuple[Follower, str], asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._followed)
+
+    def follow(self, follower: Follower, stream: str, after: int) -> None:
+        """Pass every event after the offset on to the follower. Following twice starts again at the new offset."""
+        self.unfollow(follower, stream)
+        followed = self._followed.get(stream)
+        if followed is None:
+            followed = self._followed[stream] = _Followed(stream, after)
+            followed.live[follower] = after
+            followed.task = asyncio.create_task(self._run(followed))
+        elif after >= followed.at:
+            followed.live[follower] = after
+        else:
+            task = asyncio.create_task(self._catch_up(follower, stream, after))
+            self._late[follower, stream] = task
+            task.add_done_callback(lambda _: self._late.pop((follower, stream), None))
+
+    def unfollow(self, follower: Follower, stream: str) -> None:
+        late = self._late.pop((follower, stream), None)
+        if late is not None:
+            late.cancel()
+        followed = self._followed.get(stream)
+        if followed is not None and followed.live.pop(follower, None) is not None:
+            self._leave_if_idle(followed)
+
+    async def close(self) -> None:
+        tasks = [followed.task for followed in self._followed.values() if followed.task] + list(self._late.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._followed.clear()
+
+    def _leave_if_idle(self, followed: _Followed) -> None:
+        waits = any(stream == followed.stream for _, stream in self._late)
+        if not followed.live and not waits and self._followed.get(followed.stream) is followed:
+            del self._followed[followed.stream]
+            if followed.task is not None and followed.task is not asyncio.current_task():
+                followed.task.cancel()
+
+    async def _run(self, followed: _Followed) -> None:
+        """Follow the stream until its end, through restarts of the engine."""
+        while self._followed.get(followed.stream) is followed:
+            try:
+                if await self._follow_once(followed):
+                    return
+            except UnknownStream as exc:
+                await self._end(followed, "gone", str(exc) or "there is no such stream, or its time is over")
+                return
+            except HeadgateError as exc:
+                log.warning("following %s is interrupted: %s", followed.stream, exc)
+            except Exception:
+                log.exception("following %s failed; it is tried again", followed.stream)
+            await self._sleep(PAUSE)
+
+    async def _follow_once(self, followed: _Followed) -> bool:
+        """Pass events on as they come; True after the terminal one."""
+        streams = self._streams()
+        if streams is None:
+            return False
+        async for event in streams.follow(followed.stream, followed.at):
+            followed.at = event.offset
+            await self._pass_on(followed, event)
+            if event.terminal:
+                self._followed.pop(followed.stream, None)
+                return True
+        return False
+
+    async def _pass_on(self, followed: _Followed, event: Event) -> None:
+        frame = encode(followed.stream, event)
+        for number, (follower, after) in enumerate(list(followed.live.items()), 1):
+            if event.offset > after or event.kind == "truncated":
+                follower.event(followed.stream, frame, event.kind, event.terminal)
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _end(self, followed: _Followed, kind: str, reason: str) -> None:
+        self._followed.pop(followed.stream, None)
+        frame = told(followed.stream, followed.at, kind, reason)
+        for follower in list(followed.live):
+            follower.event(followed.stream, frame, kind, True)
+
+    async def _catch_up(self, follower: Follower, stream: str, after: int) -> None:
+        """Read what the late one has missed; then it joins the live ones without a gap."""
+        while True:
+            followed = self._followed.get(stream)
+            if followed is None or after >= followed.at:
+                break
+            try:
+                after = await self._read_some(follower, stream, after)
+            except UnknownStream as exc:
+                follower.event(stream, told(stream, after, "gone", str(exc)), "gone", True)
+                return
+            except HeadgateError as exc:
+                log.warning("catching up with %s is interrupted: %s", stream, exc)
+                await self._sleep(PAUSE)
+            if after < 0:
+                return
+        self._late.pop((follower, stream), None)
+        self.follow(follower, stream, after)
+
+    async def _read_some(self, follower: Follower, stream: str, after: int) -> int:
+        """Pass one batch on; returns the offset reached, or -1 after the terminal event."""
+        streams = self._streams()
+        if streams is None:
+            await self._sleep(PAUSE)
+            return after
+        batch = await streams.read(stream, after)
+        if batch.truncated:
+            gap = Event(after, "truncated", {"reason": batch.truncated}, 0.0)
+            follower.event(stream, encode(stream, gap), "truncated", False)
+        for event in batch.events:
+            follower.event(stream, encode(stream, event), event.kind, event.terminal)
+            if event.terminal:
+                return -1
+        return batch.next

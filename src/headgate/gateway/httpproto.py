@@ -1,0 +1,167 @@
+"""uvicorn's HTTP/1.1 protocol with what a front server needs besides: bounds on heads, time limits, and a word when
+the client of a request goes away (uvicorn tells that only to whoever waits in `receive`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final, Protocol, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from headgate.gateway.pages import Page, page
+
+MAX_LINE: Final = 16 * 1024
+"""Bytes of a request's target."""
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of all headers of a request."""
+MAX_HEADERS: Final = 200
+GONE: Final = "headgate.gone"
+"""The key of a scope under which a request's handler puts what is to be called when its client goes away."""
+CUT: Final = "headgate.cut"
+"""The key of a scope under which it finds what ends the connection in the middle of a response."""
+
+
+class Front(Protocol):
+    """What the protocol needs of the gateway."""
+
+    def arrive(self, protocol: HttpProtocol) -> Page | None:
+        """A client connected; a page refuses it."""
+
+    def depart(self, protocol: HttpProtocol) -> None: ...
+
+    def upgrade(self, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """A WebSocket handshake came; the gateway takes the transport over."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One HTTP/1.1 connection."""
+
+    front: Front
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.front = cast(Front, self.config.loaded_app)
+        self.head_since: float | None = None
+        """When the head that is not complete yet began (loop time); None between requests."""
+        self._head_bytes = 0
+        self._raw_head = 0
+        self._refusal: Page | None = None
+        self._departed = False
+        self.upgraded = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.head_since = self.loop.time()
+        refusal = self.front.arrive(self)
+        if refusal is not None:
+            self.refuse(refusal)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        cycle = self.cycle
+        waiting = [cycle, *(queued for queued, _ in self.pipeline)] if cycle is not None else []
+        super().connection_lost(exc)
+        self.leave()
+        for one in waiting:
+            if not one.response_complete:
+                gone = cast(dict[str, Any], one.scope).get(GONE)
+                if gone is not None:
+                    gone()
+
+    def leave(self) -> None:
+        """Count the connection no more (once): it is gone, or a WebSocket."""
+        if not self._departed:
+            self._departed = True
+            self.front.depart(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self.head_since is not None and not self.upgraded and not self.transport.is_closing():
+            self._raw_head += len(data)  # a head that never ends does not reach on_header
+            if self._raw_head > MAX_HEAD + MAX_LINE:
+                self.refuse(_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self.head_since is None:
+            self.head_since = self.loop.time()
+        self._head_bytes = self._raw_head = 0
+        cast(dict[str, Any], self.scope)[CUT] = self.cut
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_LINE:
+            self._refusal = _TOO_LONG
+            raise httptools.HttpParserError("target too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD or len(self.headers) > MAX_HEADERS:
+            self._refusal = _TOO_LARGE
+            raise httptools.HttpParserError("head too large")
+
+    def on_headers_complete(self) -> None:
+        refusal = self._judge()
+        if refusal is not None:
+            self._refusal = refusal
+            raise httptools.HttpParserError("refused")
+        self.head_since = None
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._raw_head = 0
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse(self._refusal or _MALFORMED)
+
+    def refuse(self, refusal: Page) -> None:
+        """Answer with a page of ours and end the connection; nothing more of it is read."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete:
+            self.transport.write(refusal.wire())
+        self.transport.close()
+
+    def cut(self) -> None:
+        """End the connection so that the client sees an incomplete response."""
+        self.cycle.disconnected = True
+        self.transport.close()
+
+    def handle_websocket_upgrade(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.refuse(_MALFORMED)  # a handshake behind a request that is not answered yet
+            return
+        self.connections.discard(self)
+        self.upgraded = True
+        self.head_since = None
+        self.front.upgrade(self, self.url, self.headers)
+
+    def _judge(self) -> Page | None:
+        """What llhttp lets through and we do not (RFC 9112 §3.2: exactly one Host)."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            return _HOST
+        if hosts and not _HOST_SHAPE.fullmatch(hosts[0]):
+            return _HOST
+        if self.parser.get_method() == b"CONNECT":
+            return _NO_CONNECT
+        return None
+
+
+_HOST_SHAPE: Final = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
+_MALFORMED: Final = page(400, "malformed", "This is no valid HTTP/1.1 request. Check what the client sends.")
+_TOO_LONG: Final = page(
+    414, "target_too_long", f"The request's target is longer than {MAX_LINE} bytes. Send less in the URL."
+)
+_TOO_LARGE: Final = page(
+    431,
+    "headers_too_large",
+    f"The headers are more than {MAX_HEAD} bytes or {MAX_HEADERS} lines. Send fewer (cookies?).",
+)
+_HOST: Final = page(400, "bad_host", "A request needs exactly one valid Host header. Check the client or the proxy.")
+_NO_CONNECT: Final = page(405, "method_not_allowed", "CONNECT is for proxies, and this is none.")

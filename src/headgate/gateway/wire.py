@@ -1,0 +1,259 @@
+"""One client's WebSocket: an asyncio shell around the sans-I/O protocol of `websockets` (RFC 6455).
+
+uvicorn's own shell keeps a task and a queue per socket and stops reading after each message, so that a pong
+behind an unread message is not seen. This one calls its peer directly, holds no task, and hands over frames
+that were encoded once for many connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from websockets.frames import Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from headgate.gateway import codes
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds for the client to answer a close, or to take what is still unsent."""
+HIGH_WATER: Final = 64 * 1024
+"""Bytes in the socket's own buffer at which frames begin to wait in the outbox."""
+_QUIET: Final = logging.getLogger("headgate.gateway.websocket")
+_QUIET.setLevel(logging.CRITICAL)  # what clients do wrong is told to them, not to the log
+
+
+class Peer(Protocol):
+    """Who gets what the client sends."""
+
+    def message(self, data: str | bytes) -> None: ...
+
+    def writable(self) -> None:
+        """The socket takes frames again."""
+
+    def ended(self, code: int, reason: str) -> None:
+        """Called once: the client closed, broke the protocol or is gone, or `close` was called."""
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A whole text message as an unmasked frame (RFC 6455 §5.2)."""
+    return _frame(0x81, payload)
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """A whole binary message as an unmasked frame."""
+    return _frame(0x82, payload)
+
+
+def data_frame(data: str | bytes) -> bytes:
+    """Text or bytes as the frame of their kind."""
+    return _frame(0x81, data.encode("utf-8", "replace")) if isinstance(data, str) else _frame(0x82, data)
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < 126:
+        return struct.pack("!BB", first, size) + payload
+    if size < 65536:
+        return struct.pack("!BBH", first, 126, size) + payload
+    return struct.pack("!BBQ", first, 127, size) + payload
+
+
+class Wire(asyncio.Protocol):
+    """An open WebSocket, after its handshake was accepted.
+
+    Args:
+        transport: of the connection, taken over from the HTTP protocol.
+        peer: who gets the messages.
+        max_message: bytes; a longer one closes the connection with 1009.
+        on_lost: called once when the TCP connection is gone.
+    """
+
+    __slots__ = (
+        "_close_timer",
+        "_ended",
+        "_on_lost",
+        "_parts",
+        "_pong",
+        "_proto",
+        "_text",
+        "_transport",
+        "blocked",
+        "heard",
+        "peer",
+        "pinged",
+        "reading",
+    )
+
+    def __init__(
+        self, transport: asyncio.Transport, peer: Peer, max_message: int, on_lost: Callable[[Wire], None]
+    ) -> None:
+        self._transport = transport
+        self._proto = ServerProtocol(state=OPEN, max_size=max_message, logger=_QUIET)
+        self._on_lost = on_lost
+        self._parts: list[bytes] | None = None
+        self._text = False
+        self._pong: bytes | None = None
+        self._ended = False
+        self._close_timer: asyncio.TimerHandle | None = None
+        self.peer = peer
+        self.blocked = False
+        """The socket's buffer is full: frames have to wait."""
+        self.heard = True
+        """Something came since the last ping."""
+        self.pinged = 0.0
+        """When the ping was sent that is not answered yet (loop time), or 0."""
+        self.reading = True
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    @property
+    def open(self) -> bool:
+        return not self._ended
+
+    def buffered(self) -> int:
+        """Bytes that the client has not taken from the socket's own buffer."""
+        return self._transport.get_write_buffer_size()
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame made by `text_frame` or `binary_frame`."""
+        if not self._ended:
+            self._transport.write(frame)
+
+    def ping(self, now: float) -> None:
+        """Ask for a sign of life; `heard` turns true with the next thing that comes."""
+        if not self._ended and not self.blocked:
+            self._transport.write(b"\x89\x00")
+        self.heard = False
+        self.pinged = now
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End the connection with a close frame, and without one after `CLOSE_TIMEOUT`."""
+        if self._ended:
+            return
+        self._proto.send_close(codes.said(code), _short(reason))
+        self._flush()
+        self._await_close()
+        self._end(code, reason)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    def pause(self) -> None:
+        """Read no more until `resume`: TCP then holds the client back."""
+        if self.reading and not self._transport.is_closing():
+            self.reading = False
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self.reading:
+            self.reading = True
+            self.heard = True
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    # asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        proto = self._proto
+        self.heard = True
+        proto.receive_data(data)
+        for frame in proto.events_received():
+            opcode = frame.opcode  # type: ignore[union-attr]  # after the handshake all events are frames
+            if opcode is Opcode.TEXT or opcode is Opcode.BINARY or opcode is Opcode.CONT:
+                self._data(opcode, cast(bytes, frame.data), frame.fin)  # type: ignore[union-attr]
+        if proto.writes:
+            self._flush()
+        if proto.parser_exc is not None and not self._ended:
+            sent = proto.close_sent
+            self._await_close()
+            self._end(sent.code if sent else codes.ABNORMAL, sent.reason if sent else "")
+        elif proto.close_rcvd is not None:
+            self._finish(proto.close_rcvd.code, proto.close_rcvd.reason)
+
+    def eof_received(self) -> bool:
+        return False  # a client that has closed its side gets no more: the transport closes
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        if self._pong is not None:
+            pong, self._pong = self._pong, None
+            self._transport.write(pong)
+        if not self._ended:
+            self.peer.writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        self._end(codes.ABNORMAL, "")
+        self._on_lost(self)
+
+    def _data(self, opcode: Opcode, data: bytes, fin: bool) -> None:
+        if self._ended:
+            return
+        if opcode is Opcode.CONT:
+            parts = self._parts if self._parts is not None else []
+            if data:  # empty fragments, of which a client may send any number, cost nothing
+                parts.append(data)
+        else:
+            self._text = opcode is Opcode.TEXT
+            parts = [data]
+        if not fin:
+            self._parts = parts
+            return
+        self._parts = None
+        self._message(data if len(parts) == 1 else b"".join(parts))
+
+    def _message(self, data: bytes) -> None:
+        if not self._text:
+            self.peer.message(bytes(data))
+            return
+        try:
+            text = str(data, "utf-8")
+        except UnicodeDecodeError:
+            self.close(codes.BAD_DATA, "a text message that is not UTF-8")
+            return
+        self.peer.message(text)
+
+    def _flush(self) -> None:
+        """Send what the protocol has to say: pongs, and the close frame."""
+        out = [part for part in self._proto.data_to_send() if part]
+        if not out:
+            return
+        if self.blocked and out[-1][0] == 0x8A:  # a flood of pings from one who does not read: the last is answered
+            self._pong = out[-1]
+            return
+        self._transport.write(b"".join(out))
+
+    def _finish(self, code: int, reason: str) -> None:
+        """The client's close frame is here and answered: TCP is ours to end (RFC 6455 §7.1.1)."""
+        self._end(code, reason)
+        self._await_close()
+        if not self._transport.is_closing():
+            self._transport.close()
+
+    def _await_close(self) -> None:
+        if self._close_timer is None:
+            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+        if not self.reading:
+            self.resume()
+
+    def _end(self, code: int, reason: str) -> None:
+        if not self._ended:
+            self._ended = True
+            self._parts = None
+            self.peer.ended(code, reason)
+
+
+def _short(reason: str) -> str:
+    """A close reason of at most 123 bytes (RFC 6455 §5.5)."""
+    raw = reason.encode("utf-8", "replace")
+    return reason if len(raw) <= 123 else raw[:120].decode("utf-8", "ignore") + "…"
