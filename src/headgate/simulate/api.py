@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from headgate.simulate.companion import find_companion
 from headgate.simulate.conduct import Conductor
 from headgate.simulate.orders import Pulse
 from headgate.simulate.plan import Options, Plan, make_plan
@@ -46,7 +47,8 @@ def run(target: str, **options: Any) -> Report:
 
 async def run_async(target: str, **options: Any) -> Report:
     """The same as `run`, within an event loop that is already running."""
-    return await Conductor(make_plan(Options(target, **options))).run()
+    plan = make_plan(Options(target, **options))
+    return await Conductor(plan, await find_companion(plan)).run()
 
 
 def run_plan(
@@ -62,7 +64,7 @@ def run_plan(
     """
 
     async def conducted() -> Report:
-        conductor = Conductor(plan, None, on_pulse)
+        conductor = Conductor(plan, await find_companion(plan), on_pulse)
         loop = asyncio.get_running_loop()
         in_main = threading.current_thread() is threading.main_thread()
         if in_main:

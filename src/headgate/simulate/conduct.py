@@ -32,6 +32,9 @@ class Companion(Protocol):
     @property
     def samples(self) -> Sequence[Sample]: ...
 
+    @property
+    def problems(self) -> Sequence[str]: ...
+
 
 class Conductor:
     """One run.
@@ -130,7 +133,8 @@ class Conductor:
         if self._interrupted.is_set():
             report.interrupted = True
             report.problem = f"interrupted after {report.seconds:.0f} s; this is a partial report"
-        return judge(report, self._plan, crew, problem)
+        troubles = list(self._companion.problems) if self._companion is not None else []
+        return judge(report, self._plan, [*crew.died, *troubles], problem)
 
 
 def _guarded(hook: Callable[[], object], name: str) -> object:

@@ -102,9 +102,13 @@ def _health(crew: Crew) -> GeneratorHealth:
     )
 
 
-def judge(report: Report, plan: Plan, crew: Crew, problem: SimulateError | None) -> Report:
-    """Fill in objectives, validity, the problem and the exit code."""
-    report.invalid = [*crew.died, *_bottleneck(report, plan.options.max_lag)]
+def judge(report: Report, plan: Plan, troubles: Sequence[str], problem: SimulateError | None) -> Report:
+    """Fill in objectives, validity, the problem and the exit code.
+
+    Args:
+        troubles: why the run was not the one asked for: generator processes that died, faults that failed.
+    """
+    report.invalid = [*troubles, *_bottleneck(report, plan.options.max_lag)]
     report.objectives = _objectives(report, plan.slos)
     problem = problem or _silence(report)
     if problem is not None:

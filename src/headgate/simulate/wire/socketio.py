@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -63,7 +63,7 @@ class Address:
         parts = urlsplit(self.target)
         secure = parts.scheme in ("wss", "https")
         scheme = ("wss" if secure else "ws") if self.transport == "websocket" else ("https" if secure else "http")
-        query = f"EIO=4&transport={self.transport}" + (f"&sid={sid}" if sid else "")
+        query = f"EIO=4&transport={self.transport}" + (f"&sid={quote(sid)}" if sid else "")
         return urlunsplit((scheme, parts.netloc, f"/{self.path.strip('/')}/", query, ""))
 
 
