@@ -64,7 +64,11 @@ def installed(python: str) -> dict[str, str]:
     return {entry["name"].lower(): entry["version"] for entry in json.loads(listed.stdout)}
 
 
+def named(name: str) -> Peer:
+    """The peer with the requirements `bench/requirements/NAME.txt`."""
+    return Peer(name, ROOT / "bench" / "requirements" / f"{name}.txt")
+
+
 STORY = ROOT / "examples" / "story"
 EVENTLET = Peer("eventlet", STORY / "peer_eventlet" / "requirements.txt")
 STARLETTE_RQ = Peer("starlette_rq", STORY / "peer_starlette_rq" / "requirements.txt")
-GUNICORN = Peer("gunicorn", ROOT / "bench" / "requirements" / "gunicorn.txt")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from bench.http.hosts import HOSTS, THREADS, WORKERS, Host, peer
-from bench.peers import installed
+from bench.hosting import Host
+from bench.http.hosts import HOSTS, THREADS, WORKERS
+from bench.peers import installed, named
 from bench.result import Plot, Ratio, Result, Table, median_row, milliseconds
 from tests.support.process import program
 
@@ -47,13 +45,9 @@ def wrk(url: str, seconds: float) -> str:
 
 def turn(host: Host, seconds: float) -> dict[str, float]:
     """One server: a warm-up (in which Headgate also learns the route's lane), then the measured span."""
-    folder = Path(tempfile.mkdtemp(prefix="hg-http-", dir="/tmp"))
-    try:
-        with host.start(folder) as url:
-            wrk(url + PATH, 3)
-            return parse(wrk(url + PATH, seconds))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with host.turn() as server:
+        wrk(server.url + PATH, 3)
+        return parse(wrk(server.url + PATH, seconds))
 
 
 def measure(quick: bool = False) -> Result:
@@ -104,7 +98,7 @@ def _versions() -> dict[str, str]:
     ours = installed(sys.executable)
     found = {name: ours[name] for name in ("headgate", "flask", "uvicorn")}
     for environment, name in (("gunicorn", "gunicorn"), ("gevent", "gevent"), ("granian", "granian")):
-        found[name] = peer(environment).versions[name]
+        found[name] = named(environment).versions[name]
     for name in ("a2wsgi", "waitress"):
-        found[name] = peer(name).versions[name]
+        found[name] = named(name).versions[name]
     return found

@@ -1,0 +1,1 @@
+"""What an idle WebSocket costs, and what one send to it costs."""

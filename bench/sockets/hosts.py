@@ -1,0 +1,65 @@
+"""The servers of the socket benchmark, one process each for the sockets, and how to join each one's broadcast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.hosting import Host, headgate_host, peer_host
+from bench.peers import named
+
+APPS = Path(__file__).parent / "apps"
+SOCKETIO = "/socket.io/?EIO=4&transport=websocket"
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A server and its protocol: where the socket is, and what a client says first."""
+
+    host: Host
+    path: str = "/ws"
+    greeting: str = ""
+
+
+HOSTS = {
+    "headgate": Spoken(headgate_host("Headgate", "headgate_app:app", APPS, "--gateways", "1")),
+    "uvicorn": Spoken(
+        peer_host(
+            "Starlette on uvicorn",
+            named("starlette"),
+            "uvicorn --no-access-log --log-level warning --host 127.0.0.1 --port PORT starlette_app:app",
+            APPS,
+        )
+    ),
+    "granian": Spoken(
+        peer_host(
+            "Starlette on granian",
+            named("granian_asgi"),
+            "granian --interface asgi --workers 1 --host 127.0.0.1 --port PORT starlette_app:app",
+            APPS,
+        )
+    ),
+    "socketio_gevent": Spoken(
+        peer_host(
+            "Flask-SocketIO, gevent",
+            named("socketio_gevent"),
+            "gunicorn -k geventwebsocket.gunicorn.workers.GeventWebSocketWorker -w 1 --worker-connections 20000"
+            " -b 127.0.0.1:PORT socketio_app:app",
+            APPS,
+            {"MODE": "gevent"},
+        ),
+        SOCKETIO,
+        "40",
+    ),
+    "socketio_threading": Spoken(
+        peer_host(
+            "Flask-SocketIO, threading",
+            named("socketio_threading"),
+            "python socketio_app.py",
+            APPS,
+            {"MODE": "threading"},
+        ),
+        SOCKETIO,
+        "40",
+    ),
+}
