@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -51,7 +50,7 @@ def _supervise(settings: Settings) -> int:
 
 def _check_app(settings: Settings) -> None:
     """Find the mistakes in the app's address that need no import."""
-    from headgate.config.app import parse
+    from headgate.config.app import check
 
     if "app" in settings.roles or "jobs" in settings.roles:
-        parse(settings.app, os.getcwd())
+        check(settings.app)

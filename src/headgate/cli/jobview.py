@@ -1,0 +1,118 @@
+"""Jobs as an operator reads them: a list, and the card of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from headgate.base.model import JobRecord, JobState
+from headgate.cli.console import ago
+
+_COLOURS: Final = {
+    JobState.SCHEDULED: "blue",
+    JobState.QUEUED: "cyan",
+    JobState.RUNNING: "yellow",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "magenta",
+}
+
+
+def listing(records: Sequence[JobRecord], now: float) -> Table:
+    """One line per job."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("id", "state", "function", "queue", "tries", "age", "took", "what"):
+        table.add_column(column, no_wrap=column != "what", overflow="fold")
+    for record in records:
+        table.add_row(
+            record.id,
+            _state(record),
+            Text(record.spec.function),
+            Text(record.spec.queue),
+            f"{record.tries}/{record.spec.retries + 1}",
+            ago(now - record.enqueued_at),
+            ago(_took(record, now)),
+            _what(record),
+        )
+    return table
+
+
+def card(record: JobRecord, now: float) -> RenderableType:
+    """All that is known of one job."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in _facts(record, now):
+        grid.add_row(name, Text(value))
+    head = Text.assemble((record.id, "bold"), "  ", (record.spec.function, "bold"), "  ", _state(record))
+    parts: list[RenderableType] = [head, Padding(grid, (0, 0, 0, 2))]
+    if record.failure is not None and record.failure.traceback:
+        parts.append(Padding(Text(record.failure.traceback.rstrip(), style="dim"), (1, 0, 0, 2)))
+    return Group(*parts)
+
+
+def _facts(record: JobRecord, now: float) -> list[tuple[str, str]]:
+    spec = record.spec
+    facts = [
+        ("queue", spec.queue + (f", priority {spec.priority}" if spec.priority else "")),
+        ("arguments", _json(spec.arguments)),
+        ("enqueued", f"{ago(now - record.enqueued_at)} ago"),
+        (
+            "tries",
+            f"{record.tries} of {spec.retries + 1}" + (f", the last on {record.worker}" if record.worker else ""),
+        ),
+    ]
+    took = _took(record, now)
+    optional = [
+        ("worker", record.worker),
+        ("took", None if took is None else ago(took)),
+        ("tags", ", ".join(spec.tags)),
+        ("key", f"{spec.key} (at most {spec.limit} at once)" if spec.key else None),
+        ("progress", None if record.progress is None else _text(record.progress)),
+        ("cancelling", "asked for" if record.cancel_requested and not record.state.terminal else None),
+        ("result", None if record.result is None else _json(record.result)),
+        ("failure", None if record.failure is None else f"{record.failure.type}: {record.failure.message}"),
+    ]
+    return facts + [(name, value) for name, value in optional if value]
+
+
+def _state(record: JobRecord) -> Text:
+    return Text(record.state.value, style=_COLOURS[record.state])
+
+
+def _took(record: JobRecord, now: float) -> float | None:
+    if record.started_at is None:
+        return None
+    return max(0.0, (record.finished_at or now) - record.started_at)
+
+
+def _what(record: JobRecord) -> Text:
+    if record.failure is not None and record.state is JobState.FAILED:
+        return Text(f"{record.failure.type}: {record.failure.message}".splitlines()[0], style="red")
+    if record.state is JobState.RUNNING and isinstance(record.progress, dict):
+        return Text(_progress(record.progress))
+    return Text("")
+
+
+def _progress(progress: dict[str, Any]) -> str:
+    done, total = progress.get("done"), progress.get("total")
+    if isinstance(done, int | float) and isinstance(total, int | float) and total:
+        return f"{done:g}/{total:g} ({100 * done / total:.0f} %)"
+    return _text(progress)
+
+
+def _json(packed: bytes) -> str:
+    try:
+        return _text(msgspec.msgpack.decode(packed))
+    except msgspec.DecodeError:
+        return f"({len(packed)} bytes)"
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()

@@ -1,0 +1,59 @@
+"""`headgate status`: what runs, asked of the supervisor."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Final
+
+import click
+
+from headgate.base.errors import Unavailable
+from headgate.cli.console import out
+from headgate.cli.control import ask_supervisor
+from headgate.cli.options import chdir_option, loaded, setting_options
+from headgate.config.settings import Settings
+from headgate.supervisor.control import Question
+
+EVERY: Final = 1.0
+"""Seconds between two looks of `--watch`."""
+
+
+@click.command(short_help="Show what runs.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with everything that is known.")
+@click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
+@setting_options(("data",))
+@chdir_option
+def status(as_json: bool, watch: bool, data: str | None, chdir: str | None) -> None:
+    """Show processes, lanes and their handlers, connections and queues of the Headgate on a data folder."""
+    settings = loaded({"data": data}, chdir).settings
+    if watch:
+        _watch(settings)
+    elif as_json:
+        click.echo(json.dumps(_look(settings), indent=2))
+    else:
+        from headgate.cli.overview import overview
+
+        out().print(overview(_look(settings)))
+
+
+def _look(settings: Settings) -> dict[str, Any]:
+    return ask_supervisor(settings, Question("status")).data
+
+
+def _watch(settings: Settings) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    from headgate.cli.overview import overview
+
+    try:
+        with Live(overview(_look(settings)), console=out(), auto_refresh=False, screen=out().is_terminal) as live:
+            while True:
+                time.sleep(EVERY)
+                try:
+                    live.update(overview(_look(settings)), refresh=True)
+                except Unavailable as exc:
+                    live.update(Text(str(exc), style="red"), refresh=True)
+    except KeyboardInterrupt:
+        pass
