@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -147,12 +147,7 @@ def _queues(status: Status) -> RenderableType | None:
         return None
     table = _table("queue", *(f">{state}" for state in _JOB_STATES))
     for queue, counts in queues.items():
-        failed = "red" if counts.get("failed") else "dim"
-        cells = [
-            f"[{failed if state == 'failed' else _tone(counts, state)}]{counts.get(state, 0)}[/]"
-            for state in _JOB_STATES
-        ]
-        table.add_row(queue, *cells)
+        table.add_row(queue, *(_cell(counts, state) for state in _JOB_STATES))
     return _section(table)
 
 

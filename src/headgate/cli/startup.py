@@ -30,7 +30,7 @@ def table(status: dict[str, Any]) -> RenderableType:
     head = Text.assemble(
         ("● ", "bold green"), ("Headgate ", "bold"), (status["version"], "bold"), " serves", _pid(status)
     )
-    foot = Text("Ctrl-C stops · headgate status shows what runs · headgate reload brings in new code", style="dim")
+    foot = Text("Ctrl-C stops · headgate status shows what runs · headgate reload takes new code", style="dim")
     return Padding(Group(head, Padding(grid, (0, 0, 0, 2)), Padding(foot, (0, 0, 0, 2))), (0, 0))
 
 
