@@ -1,6 +1,6 @@
 """What begins on a link (requests, handshakes, messages) finds its handler, its lane's consent and its thread here.
 
-Runs on the link's loop, so nothing here may block, and no code of the app runs.
+Runs where the link is read, so nothing here may block, and no code of the app runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from headgate.apps.exchange import Exchange
 from headgate.apps.lane_check import LaneCheck
 from headgate.apps.links import Link
 from headgate.apps.loop_runner import LoopRunner
-from headgate.apps.pool import HandlerPool
 from headgate.apps.routes import Match, Routes
 from headgate.apps.sockets import NativeSockets
 from headgate.apps.wsgi import WsgiRunner
@@ -37,7 +36,6 @@ class WsgiDispatcher:
     Args:
         routes: the app's handlers.
         check: the wall between the lanes.
-        pool: handler threads.
         requests, sockets, loops: what runs each kind.
     """
 
@@ -45,7 +43,6 @@ class WsgiDispatcher:
         self,
         routes: Routes,
         check: LaneCheck,
-        pool: HandlerPool,
         requests: WsgiRunner,
         sockets: NativeSockets,
         loops: LoopRunner,
@@ -55,7 +52,6 @@ class WsgiDispatcher:
         """Nothing new is begun; a gateway that has not heard so yet gets it back."""
         self._routes = routes
         self._check = check
-        self._pool = pool
         self._requests = requests
         self._sockets = sockets
         self._loops = loops
@@ -77,7 +73,7 @@ class WsgiDispatcher:
         if self._refused(link, message, handler):
             return
         self.traffic.requests += 1
-        self._pool.submit(self._requests.run, link.opened(message.stream, handler), message)
+        link.submit(handler, self._requests.run, link.opened(message.stream, handler), message)
 
     def _message(self, link: Link, message: Message) -> None:
         # the gateway has read the event out of the message: its name of the handler is the better one
@@ -85,7 +81,8 @@ class WsgiDispatcher:
             return
         self.traffic.messages += 1
         match = self._socket_match(message.scope)
-        self._pool.submit(self._sockets.message, link.opened(message.stream, message.handler), message, match)
+        exchange = link.opened(message.stream, message.handler)
+        link.submit(message.handler, self._sockets.message, exchange, message, match)
 
     def _open(self, link: Link, message: Open) -> None:
         match = self._socket_match(message.scope)
@@ -94,7 +91,7 @@ class WsgiDispatcher:
         self.traffic.handshakes += 1
         exchange = link.opened(message.stream, match.handler)
         if self._sockets.serves(match):
-            self._pool.submit(self._sockets.open, exchange, message, match)
+            link.submit(match.handler, self._sockets.open, exchange, message, match)
         else:
             self._loop(link, exchange, message, match)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from headgate.apps.exchange import Exchange
+from headgate.apps.pace import Pace
+from headgate.apps.pool import HandlerPool
 from headgate.apps.wire import Wire, connect
 from headgate.base.errors import Unavailable
 from headgate.link.messages import Cancel, Closed, Credit, Feed, GatewayHello, WorkerHello
@@ -26,32 +28,47 @@ class Fed(Protocol):
     def closed(self, code: int, reason: str) -> None: ...
 
 
+Threads = tuple[HandlerPool, Pace]
+
+
 class Link:
     """A live link: a `Sender` for its exchanges, and where frames for running streams go.
 
     Args:
-        dispatch: called on the loop with (link, message) for what begins something.
+        dispatch: called with (link, message) for what begins something, one at a time.
         on_closed: called when it is gone.
+        threads: what runs handlers on threads, if the app's interface wants them there.
     """
 
-    def __init__(self, dispatch: Callable[[Link, Any], None], on_closed: Callable[[Link], None]) -> None:
+    def __init__(
+        self,
+        dispatch: Callable[[Link, Any], None],
+        on_closed: Callable[[Link], None],
+        threads: Threads | None = None,
+    ) -> None:
         self.streams: dict[int, Exchange] = {}
         self.fed: dict[int, Fed] = {}
         self.gateway: GatewayHello | None = None
         self._dispatch = dispatch
         self._on_closed = on_closed
+        self._threads = threads
         self._wire: Wire | None = None
         self.send: Callable[[Any], None] = lambda _message: None
 
     async def dial(self, path: str, hello: WorkerHello) -> None:
         """Connect and greet. Raises `Unavailable`."""
-        self._wire = await connect(path, worker_session(), self._take, self._lost)
+        self._wire = await connect(path, worker_session(), self._take, self._lost, *(self._threads or ()))
         self.send = self._wire.send
         self.send(hello)
 
     def close(self) -> None:
         if self._wire is not None:
             self._wire.close()
+
+    def submit(self, handler: str, function: Callable[..., None], *args: Any) -> None:
+        """Run a handler on a thread; the first argument is its exchange."""
+        assert self._wire is not None
+        self._wire.submit(handler, function, *args)
 
     def opened(self, stream: int, handler: str) -> Exchange:
         """A new stream."""
@@ -95,13 +112,20 @@ class Links:
     Args:
         paths: of the gateways' link sockets.
         hello: what every gateway is told.
-        dispatch: as for `Link`.
+        dispatch, threads: as for `Link`.
     """
 
-    def __init__(self, paths: list[str], hello: WorkerHello, dispatch: Callable[[Link, Any], None]) -> None:
+    def __init__(
+        self,
+        paths: list[str],
+        hello: WorkerHello,
+        dispatch: Callable[[Link, Any], None],
+        threads: Threads | None = None,
+    ) -> None:
         self._paths = paths
         self._hello = hello
         self._dispatch = dispatch
+        self._threads = threads
         self._live: dict[str, Link] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._tried = asyncio.Event()
@@ -132,7 +156,7 @@ class Links:
         wait = _FIRST_WAIT
         while True:
             gone = asyncio.Event()
-            link = Link(self._dispatch, lambda _link, gone=gone: gone.set())  # type: ignore[misc]
+            link = Link(self._dispatch, lambda _link, gone=gone: gone.set(), self._threads)  # type: ignore[misc]
             try:
                 await link.dial(path, self._hello)
             except Unavailable as exc:

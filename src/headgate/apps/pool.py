@@ -20,7 +20,7 @@ Work = tuple[Callable[..., None], tuple[Any, ...]]
 
 
 class HandlerPool:
-    """Threads that run handlers. `submit` is called from one thread (the loop's) only.
+    """Threads that run handlers.
 
     Args:
         most: threads at most.
@@ -36,6 +36,7 @@ class HandlerPool:
         self._idle: list[threading.Lock] = []  # a stack: the warmest thread is woken first
         self._threads: set[threading.Thread] = set()
         self._started = 0
+        self._starting = threading.Lock()
         self._closing = False
 
     def submit(self, function: Callable[..., None], *args: Any) -> None:
@@ -44,8 +45,7 @@ class HandlerPool:
         try:
             self._idle.pop().release()
         except IndexError:
-            if len(self._threads) < self._most:
-                self._start()
+            self._start()
 
     @property
     def threads(self) -> int:
@@ -71,9 +71,12 @@ class HandlerPool:
         return not self._threads
 
     def _start(self) -> None:
-        self._started += 1
-        thread = threading.Thread(target=self._serve, name=f"{self._name}-{self._started}", daemon=True)
-        self._threads.add(thread)
+        with self._starting:
+            if len(self._threads) >= self._most:
+                return
+            self._started += 1
+            thread = threading.Thread(target=self._serve, name=f"{self._name}-{self._started}", daemon=True)
+            self._threads.add(thread)
         thread.start()
 
     def _serve(self) -> None:
@@ -88,12 +91,14 @@ class HandlerPool:
                     if self._closing or not self._sleep(wake):
                         return
                     continue
-                self._run(function, args)
+                self.run(function, args)
                 del function, args
         finally:
             self._threads.discard(threading.current_thread())
 
-    def _run(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
+    @staticmethod
+    def run(function: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """Run it on the calling thread; raises nothing."""
         try:
             function(*args)
         except BaseException:  # a bug of ours: handlers' own errors are dealt with further down

@@ -14,7 +14,7 @@ from headgate.apps.failures import report
 from headgate.apps.routes import Match
 from headgate.base.errors import Full
 from headgate.base.jobcontext import WORK
-from headgate.declare.socket import Action, Socket, SocketRoute, encode_answer
+from headgate.declare.socket import Action, Socket, SocketRoute, encode_answer, message_id
 from headgate.link.messages import Accept, Answer, Effect, Effects, Fail, Message, Open, Reject
 
 _encode_state = msgspec.msgpack.Encoder().encode
@@ -81,16 +81,15 @@ class NativeSockets:
         data: str | bytes | None = None
         state: dict[str, Any] | None = None
         error_id: str | None = None
-        given = [None]  # the message, once it is decoded: for its id
         try:
-            data, state = self._handle(exchange.link, message, match, given)
+            data, state = self._handle(exchange.link, message, match)
         except Full as exc:
-            data = _error(given[0], "busy", retry_after=exc.retry_after)
+            data = _error(message.data, "busy", retry_after=exc.retry_after)
         except _BadMessage as exc:
-            data = _error(None, "bad_message", message=str(exc))
+            data = _error(message.data, "bad_message", message=str(exc))
         except BaseException as exc:  # SystemExit too: a handler must not end the worker's thread
             error_id = report(exc, exchange.handler)
-            data = _error(given[0], "internal", error_id=error_id)
+            data = _error(message.data, "internal", error_id=error_id)
         run = self._clock() - since
         exchange.link.send(Answer(exchange.stream, exchange.handler, data, state, [], run, error_id))
         exchange.link.finished(exchange.stream)
@@ -125,9 +124,7 @@ class NativeSockets:
             run,
         )
 
-    def _handle(
-        self, link: Sender, message: Message, match: Match, given: list[Any]
-    ) -> tuple[str | bytes | None, dict[str, Any] | None]:
+    def _handle(self, link: Sender, message: Message, match: Match) -> tuple[str | bytes | None, dict[str, Any] | None]:
         """Returns the answer, and the state if it has changed."""
         route = self._routes[match.rule or ""]
         before = _encode_state(message.state) if message.state else _NO_STATE
@@ -139,11 +136,11 @@ class NativeSockets:
                     route.disconnect(sock, message.code, message.reason, **match.arguments)
                 return None, None
             try:
-                given[0] = route.decode(message.data)
+                decoded = route.decode(message.data)
             except ValueError as exc:
                 raise _BadMessage(str(exc)) from None
-            answer = route.handler(sock, given[0], **match.arguments)
-        data = None if answer is None else encode_answer(answer, given[0])
+            answer = route.handler(sock, decoded, **match.arguments)
+        data = None if answer is None else encode_answer(answer, message.data)
         return data, sock.state if _encode_state(sock.state) != before else None
 
 
@@ -151,8 +148,8 @@ class _BadMessage(Exception):
     """The message is not what the socket takes; its text goes to the client."""
 
 
-def _error(answered: Any, error: str, **more: Any) -> str:
+def _error(answered: str | bytes | None, error: str, **more: Any) -> str:
     body: dict[str, Any] = {"headgate": "error"}
-    if isinstance(answered, Mapping) and isinstance(answered.get("id"), str | int | float):
-        body["id"] = answered["id"]
+    if (given := message_id(answered)) is not None:
+        body["id"] = given
     return msgspec.json.encode({**body, "error": error, **more}).decode()

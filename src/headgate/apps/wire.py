@@ -1,4 +1,4 @@
-"""The worker's end of a link: read on the loop, written straight from whichever thread has something to say.
+"""The worker's end of a link: read as `reading` says, written straight from whichever thread has something to say.
 
 A handler thread that hands its answer to the loop would pay a wake-up and two thread switches per request.
 Here it writes itself; what other threads add meanwhile goes out in the same system call, and only what the
@@ -8,16 +8,19 @@ socket does not take at once is left to the loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from headgate.apps.pace import Pace
+from headgate.apps.pool import HandlerPool
+from headgate.apps.reading import Reader
 from headgate.base.errors import ProtocolError, Unavailable
 from headgate.link.session import Session
 
-_READ: Final = 256 * 1024
 _AT_ONCE: Final = 64
 """Frames that are joined into one write at most."""
 
@@ -28,8 +31,9 @@ class Wire:
     Args:
         sock: connected, non-blocking.
         session: the worker's session.
-        on_message: called on the loop with every message that comes.
+        on_message: called with every message that comes, one at a time (see `Reader` for the thread).
         on_closed: called once on the loop when the link is gone, with the reason, or None at an orderly end.
+        pool, pace: where handlers run, if they run on threads; see `Reader`.
     """
 
     def __init__(
@@ -38,6 +42,8 @@ class Wire:
         session: Session[Any, Any],
         on_message: Callable[[Wire, Any], None],
         on_closed: Callable[[Wire, BaseException | None], None],
+        pool: HandlerPool | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = sock
@@ -48,7 +54,8 @@ class Wire:
         self._writing = threading.Lock()
         self._blocked = False  # the socket is full, and the loop goes on when it is not
         self.closed = False
-        self._loop.add_reader(sock.fileno(), self._readable)
+        self._reader = Reader(sock, self._take, self.close, pool, pace)
+        self.submit = self._reader.submit
 
     def send(self, message: Any) -> None:
         """Send a message, from any thread. Nothing happens once the link is closed."""
@@ -64,8 +71,10 @@ class Wire:
             return
         self.closed = True
         with self._writing:
-            self._loop.remove_reader(self._socket.fileno())
+            self._reader.close()
             self._loop.remove_writer(self._socket.fileno())
+            with contextlib.suppress(OSError):  # the other end may have gone first
+                self._socket.shutdown(socket.SHUT_RDWR)  # a thread that reads it is woken
             self._socket.close()
             self._out.clear()
         self._on_closed(self, reason)
@@ -107,22 +116,12 @@ class Wire:
         self._blocked = False
         self._write()
 
-    def _readable(self) -> None:
-        try:
-            data = self._socket.recv(_READ)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as exc:
-            self.close(exc)
-            return
-        if not data:
-            self.close()
-            return
+    def _take(self, data: bytes) -> None:
         try:
             for message in self._session.feed(data):
                 self._on_message(self, message)
         except ProtocolError as exc:
-            self.close(exc)
+            self._loop.call_soon_threadsafe(self.close, exc)
 
 
 async def connect(
@@ -130,6 +129,8 @@ async def connect(
     session: Session[Any, Any],
     on_message: Callable[[Wire, Any], None],
     on_closed: Callable[[Wire, BaseException | None], None],
+    pool: HandlerPool | None = None,
+    pace: Pace | None = None,
 ) -> Wire:
     """Dial a gateway's link socket.
 
@@ -143,4 +144,4 @@ async def connect(
     except OSError as exc:
         sock.close()
         raise Unavailable(f"no gateway answers at the link socket {path}: {exc.strerror or exc}") from exc
-    return Wire(sock, session, on_message, on_closed)
+    return Wire(sock, session, on_message, on_closed, pool, pace)

@@ -24,6 +24,7 @@ from headgate.apps.links import Links
 from headgate.apps.loader import Loaded, load
 from headgate.apps.loop_runner import LoopRunner
 from headgate.apps.loops import LoopPolicy
+from headgate.apps.pace import Pace
 from headgate.apps.pool import HandlerPool
 from headgate.apps.routes import FlaskRoutes, PlainRoutes, Routes
 from headgate.apps.sockets import NativeSockets
@@ -111,7 +112,7 @@ class AppWorker:
         gc.freeze()  # the app's modules stay for ever; collections need not look at them again
         sys.setswitchinterval(SWITCH_INTERVAL)
         host = WsgiHost(loaded, self._plan)
-        links = Links(self._plan.links, host.hello, host.dispatch)
+        links = Links(self._plan.links, host.hello, host.dispatch, host.threads)
         await links.start()
         beat = asyncio.create_task(self._beat(host))
         ready()
@@ -153,13 +154,14 @@ class WsgiHost:
     """
 
     def __init__(self, loaded: Loaded, plan: WorkerPlan) -> None:
-        app = loaded.app
+        self.app = app = loaded.app
         flask_app = app if is_flask(app) else _gate_app()
         environs = EnvironMaker()
         contexts: Contexts = PlainContexts() if flask_app is None else FlaskContexts(flask_app, environs)
         self.routes: Routes = PlainRoutes(list(registry.sockets)) if flask_app is None else FlaskRoutes(flask_app)
         self._check = LaneCheck(plan.lane, plan.lanes)
         self._pool = HandlerPool(plan.slots)
+        self.threads = (self._pool, Pace())
         self._gate = TurnGate(plan.loop_turns)
         self._timed: list[tuple[Exchange, Timed]] = []
         policy = LoopPolicy(
@@ -170,7 +172,6 @@ class WsgiHost:
         self.dispatch = WsgiDispatcher(
             self.routes,
             self._check,
-            self._pool,
             WsgiRunner(app, environs),
             NativeSockets(registry.sockets, contexts),
             self._loops,

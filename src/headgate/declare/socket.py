@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -161,17 +161,37 @@ class SocketRoute:
             raise ValueError(f"this socket takes JSON, and the message is none ({exc}); send a JSON value") from None
 
 
-def encode_answer(answer: Any, message: Any) -> str | bytes:
+def encode_answer(answer: Any, data: str | bytes) -> str | bytes:
     """What a handler returned as a message; the `id` of the message goes along so that clients can pair them.
 
+    Args:
+        data: the message as it came.
+
     Raises:
-        TypeError: JSON cannot carry it.
+        TypeError: JSON cannot carry the answer.
     """
     if isinstance(answer, bytes):
         return answer
-    if isinstance(answer, dict) and "id" not in answer and isinstance(message, Mapping) and "id" in message:
-        answer = {"id": message["id"], **answer}
+    if isinstance(answer, dict) and "id" not in answer and (given := message_id(data)) is not None:
+        answer = {"id": given, **answer}
     return msgspec.json.encode(answer).decode()
+
+
+class _WithId(msgspec.Struct):
+    id: str | int | float | None = None
+
+
+_decode_id = msgspec.json.Decoder(_WithId).decode
+
+
+def message_id(data: str | bytes | None) -> str | int | float | None:
+    """The `id` of a JSON object, if it has one that is text or a number."""
+    if not isinstance(data, str) or '"id"' not in data:
+        return None
+    try:
+        return _decode_id(data).id
+    except msgspec.MsgspecError:
+        return None
 
 
 def _message_type(handler: Handler) -> Any:

@@ -175,14 +175,21 @@ def hosted(app: Any, folder: Path, **plan: Any) -> Iterator[Hosted]:
     listener.bind(path)
     listener.listen()
     listener.settimeout(PATIENCE)
-    given = {"app": "x:app", "name": "app-slow-0.1", "lane": "slow", "generation": 1, "links": [path], "slots": 4}
+    given: dict[str, Any] = {
+        "app": "x:app",
+        "name": "app-slow-0.1",
+        "lane": "slow",
+        "generation": 1,
+        "links": [path],
+        "slots": 4,
+    }
     made = WorkerPlan(**(given | plan))
     host = WsgiHost(Loaded(app, "wsgi", contextlib), made)
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def serve() -> None:
-        links = Links([path], host.hello, host.dispatch)
+        links = Links([path], host.hello, host.dispatch, host.threads)
         await links.start()
 
         async def tick() -> None:
