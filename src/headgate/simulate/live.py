@@ -22,10 +22,13 @@ RECENT: Final = 10
 """Pulses that the shown percentiles cover: about five seconds."""
 BARS: Final = "▁▂▃▄▅▆▇█"
 HISTORY: Final = 60
+LINE_SECONDS: Final = 10.0
 
 
 class LiveView:
     """Draws on stderr while the run goes on; a disabled one only listens.
+
+    Where stderr is no terminal it writes a line now and then instead: a build's log has no cursor.
 
     Args:
         plan: the run, for its length and its number of users.
@@ -38,7 +41,10 @@ class LiveView:
         self._recent: dict[int, deque[dict[str, str]]] = {}
         self._answered: deque[tuple[float, int]] = deque(maxlen=2 * HISTORY)
         self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True) if enabled else None
+        self._enabled = enabled
+        drawn = enabled and self._console.is_terminal
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True) if drawn else None
+        self._said = ("", 0.0)
         self.stderr = ""
 
     def __enter__(self) -> LiveView:
@@ -66,6 +72,17 @@ class LiveView:
             self._answered.append((pulse.at, self.totals["answered"]))
         if self._live is not None:
             self._live.update(self.render())
+        elif self._enabled:
+            self._say(pulse.phase, pulse.at)
+
+    def _say(self, phase: str, at: float) -> None:
+        said, when = self._said
+        if phase != said or at - when >= LINE_SECONDS:
+            self._said = (phase, at)
+            pulses = list(self._latest.values())
+            done = f"{max(at, 0):.0f} / {self._plan.load.seconds:.0f} s" if phase != "connecting" else ""
+            line = Text.assemble(f"{phase} {done} ", self._people(pulses), " · ", self._trouble())
+            self._console.print(line, soft_wrap=True)
 
     @property
     def totals(self) -> Counter[str]:

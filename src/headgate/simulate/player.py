@@ -134,7 +134,8 @@ class Player:
         await wire.open()
         if self._gone:
             wire.close()
-            return
+        if self._gone or self._closed.is_set():
+            return  # it closed again before we heard that it had opened
         self._wire = wire
         self.connections += 1
         self._floor.count("opened" if self.connections == 1 else "reconnects")

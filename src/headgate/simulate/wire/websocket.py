@@ -48,7 +48,7 @@ class WebSocketWire(asyncio.Protocol):
         self._shaken: asyncio.Future[None] | None = options.loop.create_future()
         self._parts: list[bytes] = []
         self._text = True
-        self._told = False
+        self._opened = False
 
     async def open(self) -> None:
         options = self._options
@@ -137,13 +137,12 @@ class WebSocketWire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ws.receive_eof()
+        self._handshake_failed()
         self._transport = None
         if self._shaken is not None and not self._shaken.done():
             self._shaken.set_exception(TargetError("the server closed the connection during the WebSocket handshake"))
+        if not self._opened:
             return
-        if self._told:
-            return
-        self._told = True
         closed = self._ws.close_rcvd
         self._sink.closed(closed.code if closed else 1006, closed.reason if closed else str(exc or ""))
 
@@ -170,6 +169,7 @@ class WebSocketWire(asyncio.Protocol):
 
     def _handshake(self) -> None:
         if self._shaken is not None and not self._shaken.done() and self._ws.state is OPEN:
+            self._opened = True
             self._shaken.set_result(None)
 
     def _handshake_failed(self) -> None:
