@@ -81,7 +81,7 @@ function follow(id, how) {
       $("job-count").textContent = "";
       endJob(`done: ${whole.format(result.updated)} orders repriced`);
     },
-    onfailed: (failure) => endJob(`${failure.type}: ${failure.message ?? ""}`),
+    onfailed: ({ type, message, reason }) => endJob([type, message ?? reason].filter(Boolean).join(": ")),
   }, how);
 }
 

@@ -156,12 +156,12 @@ class Connection {
     const { stream, offset, event, data, terminal } = message;
     const job = this.#jobs.get(stream);
     if (!job) return void (this.#early = [...this.#early.slice(1 - MOST_EARLY), message]);
-    if (offset <= job.last) return; // seen before the reconnect; offsets sort as text
-    job.last = offset;
+    if (offset > job.last) job.last = offset; // offsets sort as text
+    else if (!terminal && event !== "truncated") return; // seen before the reconnect
     if (terminal) this.#jobs.delete(stream);
     if (event === "progress") job.handlers.onprogress?.(data);
     else if (event === "result") job.handlers.onresult?.(data.result);
-    else if (event === "failed" || event === "cancelled") job.handlers.onfailed?.({ type: event, ...data });
+    else if (terminal) job.handlers.onfailed?.({ type: event, ...data }); // failed, cancelled, gone
     else job.handlers.onstate?.(event, data);
   }
 }
