@@ -79,6 +79,10 @@ class Held:
             if len(buffer) < 4:
                 return None
             start, length = 4, int.from_bytes(buffer[2:4])
+        elif length == 127:
+            if len(buffer) < 10:
+                return None
+            start, length = 10, int.from_bytes(buffer[2:10])
         if len(buffer) < start + length:
             return None
         self.buffer = buffer[start + length :]
