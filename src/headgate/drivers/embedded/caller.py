@@ -31,6 +31,9 @@ class Caller(Protocol):
     connected: Callable[[], None]
     """Called when a connection is there, the first time and again; what was subscribed must be so anew."""
 
+    held: dict[str, int]
+    """Claims (job id → epoch) that are known to be held over this caller: told at a reconnect."""
+
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
@@ -80,6 +83,7 @@ class SocketCaller:
         self.connected: Callable[[], None] = lambda: None
         self._clock = clock
         self._session = Session(client, self._push, worker)
+        self.held = self._session.held
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._closed = False

@@ -67,6 +67,8 @@ class Source:
         except asyncio.CancelledError:
             self._caller.tell(wire.Untake(self._caller.number(), number))
             raise
+        for claim in reply.claims:
+            self._caller.held[claim.job.id] = claim.job.epoch
         return reply.claims
 
     async def renew(self, worker: str, held: Mapping[str, int]) -> Mapping[str, str]:
@@ -81,6 +83,9 @@ class Source:
 
     async def settle(self, worker: str, settlements: Sequence[Settlement]) -> Sequence[bool]:
         reply: wire.Flags = await self._caller.ask(lambda n: wire.Settle(n, worker, list(settlements)), repeat=True)
+        for settlement in settlements:
+            if self._caller.held.get(settlement.id) == settlement.epoch:
+                del self._caller.held[settlement.id]
         return reply.flags
 
     async def abandon(self, worker: str) -> int:

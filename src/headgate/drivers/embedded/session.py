@@ -41,6 +41,8 @@ class Session:
         self.client = client
         self.worker = worker
         self.connected = False
+        self.held: dict[str, int] = {}
+        """Claims (job id → epoch) that this client knows to hold; kept by whoever takes and settles."""
         self.welcome: wire.Welcome | None = None
         self._pushed = pushed
         self._numbers = 0
@@ -77,7 +79,7 @@ class Session:
         self.connected = True
         self.welcome = None
         self._reader = FrameReader(wire.FRAME_LIMIT)
-        hello = wire.Hello(self.number(), wire.VERSION, self.client, self.worker)
+        hello = wire.Hello(self.number(), wire.VERSION, self.client, self.worker, self.held)
         return wire.framed(hello) + b"".join(pending.data for pending in self._pending.values())
 
     def received(self, data: bytes) -> None:

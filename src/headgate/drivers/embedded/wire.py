@@ -45,11 +45,16 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Hello(Message, frozen=True, array_like=True, tag="hello"):
-    """The first message of a connection. `worker` names the job worker whose claims end with this connection."""
+    """The first message of a connection. `worker` names the job worker whose claims end with this connection.
+
+    `held` is what that worker knows to hold: a claim that it was given but never heard of, because the connection
+    before this one broke, goes back at once.
+    """
 
     version: int
     client: str
     worker: str | None = None
+    held: dict[str, int] = {}
 
 
 class Put(Message, frozen=True, array_like=True, tag="put"):

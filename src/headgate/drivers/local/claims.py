@@ -157,6 +157,16 @@ def abandon(store: Store, worker: str) -> int:
     return len(rows)
 
 
+def reconcile(store: Store, worker: str, held: Mapping[str, int]) -> int:
+    """The worker has connected anew: claims that it does not know of never reached it, and were never begun."""
+    query = SELECT + "WHERE j.state = 2 AND j.worker = ? ORDER BY j.claimed"
+    rows = [Row._make(row) for row in store.db.execute(query, (worker,))]
+    unknown = [row for row in rows if held.get(row.id) != row.epoch]
+    for row in unknown:
+        _lose(store, row, worker, begun=False)
+    return len(unknown)
+
+
 def expire(store: Store) -> int:
     """Leases that have run out: the oldest claim of each worker counts as begun, as in `abandon`."""
     now = store.clock.monotonic()

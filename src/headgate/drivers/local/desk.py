@@ -95,6 +95,7 @@ class Desk:
         """A new peer; claims of the worker that it names end with it."""
         if hello.worker is not None:
             self._workers[hello.worker] = peer
+            self._enter(None, hello)
         peer.send(wire.Welcome(hello.n, wire.VERSION, self.store.limits.lease))
 
     def gone(self, peer: Peer) -> None:
@@ -129,7 +130,7 @@ class Desk:
         self.batches += 1
         try:
             await self._transaction(batch)
-        except sqlite3.Error as exc:
+        except Exception as exc:
             self._recover(exc)
             for entry in batch:
                 await self._alone(entry)
@@ -138,23 +139,35 @@ class Desk:
         # One request that cannot be written (a full disk) must not fail those that only read or shrink.
         try:
             await self._transaction([entry])
-        except sqlite3.Error as exc:
+        except Exception as exc:
             self._recover(exc)
             peer, request = entry
             if isinstance(request, wire.Take):
                 return  # it waits on, and is looked at again with every tick
             if peer is not None and isinstance(request, Message):
-                peer.send(wire.failed(request.n, _unwritable(exc, self.store.path)))
+                peer.send(wire.failed(request.n, _undone(exc, self.store.path)))
 
-    def _recover(self, exc: sqlite3.Error) -> None:
+    def _recover(self, exc: Exception) -> None:
+        if not isinstance(exc, sqlite3.Error):
+            log.error("a request made the broker fail; nothing of its batch was accepted", exc_info=exc)
+            self.store.rollback()
+            return
         reason = str(exc)
         if reason != self.failing:
             log.error("the broker cannot write to %s: %s; nothing of this batch was accepted", self.store.path, reason)
         self.failing = reason
-        if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        # In WAL mode a commit that failed has left nothing that the next one would not write over.
+        try:
             self.store.rollback()
-        else:
+        except sqlite3.Error:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        # If that fails too the store stays closed; every request fails, and each tries again.
+        try:
             self.store.reopen()
+        except (sqlite3.Error, HeadgateError) as exc:
+            log.error("the broker cannot open its store again: %s", exc)
 
     async def _transaction(self, batch: list[tuple[Peer | None, Desked]]) -> None:
         self.store.begin()
@@ -255,7 +268,11 @@ class Desk:
     }
 
 
-def _unwritable(exc: sqlite3.Error, path: str) -> Unavailable:
+def _undone(exc: Exception, path: str) -> HeadgateError:
+    if not isinstance(exc, sqlite3.Error):
+        return HeadgateError(
+            f"the broker failed over this request ({exc!r}); nothing of it was done. Its log says more"
+        )
     return Unavailable(
         f"the broker cannot write to {path}: {exc}. Nothing of this request was accepted; "
         "free space (or raise the limit) there, then try again"

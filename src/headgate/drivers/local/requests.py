@@ -55,6 +55,12 @@ def carry_out(parts: Parts, peer: Peer | None, request: Desked) -> Done:
     return _TABLE[type(request)](parts, peer, request)
 
 
+def _hello(parts: Parts, peer: Peer | None, request: wire.Hello) -> Done:
+    if request.worker is not None:
+        claims.reconcile(parts.store, request.worker, request.held)
+    return None
+
+
 def _put(parts: Parts, peer: Peer | None, request: wire.Put) -> Done:
     return wire.Receipts(request.n, accept.put(parts.store, request.specs))
 
@@ -164,6 +170,7 @@ def _status(parts: Parts, peer: Peer | None, request: wire.Status) -> Done:
 
 
 _TABLE: Final[dict[type, Callable[[Parts, Peer | None, Any], Done]]] = {
+    wire.Hello: _hello,
     wire.Put: _put,
     wire.Take: _take,
     wire.Report: _report,

@@ -123,7 +123,7 @@ def _bring_up(connection: sqlite3.Connection, where: str) -> None:
         )
     for step in range(version, VERSION):
         MIGRATIONS[step](connection)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute(f"PRAGMA user_version = {step + 1}")
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -143,10 +143,7 @@ class Store:
         return (queue for queue in sorted(known) if self.count(queue, state) > 0)
 
     def reopen(self) -> None:
-        """After an I/O error: what SQLite believes to be on disk may not be; read it again from there."""
-        if self.path == MEMORY:
-            self.rollback()
-            return
+        """After an error that the connection does not survive."""
         self.db.close()
         self.db = self._connect()
         self._load()

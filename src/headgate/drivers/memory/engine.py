@@ -28,6 +28,7 @@ class Loopback:
     def __init__(self, clock: Clock, limits: Limits) -> None:
         self.pushed: Callable[[Pushed | Said], None] = lambda _: None
         self.connected: Callable[[], None] = lambda: None
+        self.held: dict[str, int] = {}
         self._clock = clock
         self._limits = limits
         self._desk: Desk | None = None

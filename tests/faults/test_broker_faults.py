@@ -1,0 +1,184 @@
+"""The broker is killed, its disk is full, its folder is taken: nothing acknowledged is lost, and it says why."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from headgate.base.errors import HeadgateError, Unavailable
+from headgate.base.model import JobState
+from headgate.config.settings import Settings
+from headgate.drivers.local import schema
+from tests.support.contract import spec
+from tests.support.jobs_app import Crew, crew
+from tests.support.roles import RoleProcess
+from tests.support.wait import until
+
+
+def test_kill_9_under_load_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=2) as hired:
+        acknowledged: list[str] = []
+        stop = threading.Event()
+        producers = [threading.Thread(target=_produce, args=(hired, stop, acknowledged, n)) for n in range(3)]
+        for producer in producers:
+            producer.start()
+        for _ in range(4):
+            _accepts_more(acknowledged)
+            hired.broker.kill()
+            hired.restart_broker()
+        stop.set()
+        for producer in producers:
+            producer.join(20)
+
+        def all_done() -> bool:
+            counts = hired.bridge.stats()["default"]
+            return set(counts) == {"succeeded"}
+
+        until(all_done, "everything has run", seconds=40)
+        done = set(hired.ledger())
+        assert [line for line in acknowledged if line not in done] == []
+        for record in hired.bridge.find(most=1_000):
+            events = hired.bridge.read(record.stream).events
+            assert [event.offset for event in events] == list(range(1, len(events) + 1))
+            assert events[0].kind == "queued"
+            assert events[-1].terminal
+            assert not any(event.terminal for event in events[:-1])
+
+
+def _accepts_more(acknowledged: list[str]) -> None:
+    before = len(acknowledged)
+    until(lambda: len(acknowledged) > before + 50, "jobs are accepted")
+
+
+def _produce(hired: Crew, stop: threading.Event, acknowledged: list[str], number: int) -> None:
+    count = 0
+    while not stop.is_set():
+        line = f"{number}-{count}"
+        count += 1
+        try:
+            hired.app.write.enqueue(line)
+        except HeadgateError:
+            continue
+        acknowledged.append(line)
+
+
+def test_a_running_job_is_not_disturbed_by_the_brokers_death(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=1) as hired:
+        handle = hired.app.write.enqueue("long", 1.5)
+        until(lambda: hired.ledger() == ["long"], "the job runs")
+        hired.broker.kill()
+        hired.restart_broker()
+        handle.wait(20)
+        assert hired.ledger() == ["long"]
+        assert handle.get().tries == 1
+
+
+def test_a_follower_sees_no_gap_and_no_repetition(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=1) as hired:
+        handle = hired.app.counts_on.enqueue(100)
+        seen = []
+        for event in hired.bridge.follow(handle.stream, timeout=30):
+            seen.append(event)
+            if len(seen) == 2:
+                hired.broker.kill()
+                hired.restart_broker()
+        assert [event.offset for event in seen] == list(range(1, len(seen) + 1))
+        assert seen[-1].terminal
+
+
+def test_without_a_broker_a_put_fails_in_time_and_says_why(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=0) as hired:
+        hired.broker.kill()
+        with pytest.raises(Unavailable, match="broker does not answer"):
+            hired.app.echo.enqueue(1)
+        hired.restart_broker()
+        hired.app.echo.enqueue(1)
+
+
+def test_a_full_disk_refuses_and_loses_nothing_and_recovers(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=0) as hired:
+        pid = hired.broker.process.pid
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        # No file of the broker may grow beyond this: write(2) fails as it does on a full disk.
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (3 << 20, hard))
+        accepted: list[str] = []
+        with pytest.raises(Unavailable, match="free space"):
+            _fill(hired, accepted)
+        assert accepted
+        with pytest.raises(Unavailable):
+            hired.bridge.put([spec("jobsapp:echo", tags=("x" * 20_000,))])
+        assert hired.bridge.get(accepted[-1]) is not None
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        job = spec("jobsapp:echo")
+        hired.bridge.put([job])
+        hired.broker.kill()
+        hired.restart_broker()
+        found = {record.id for record in hired.bridge.find(most=1_000)}
+        assert found == {*accepted, job.id}
+
+
+def _fill(hired: Crew, accepted: list[str]) -> None:
+    while True:
+        job = spec("jobsapp:echo", tags=("x" * 20_000,))
+        hired.bridge.put([job])
+        accepted.append(job.id)
+
+
+def test_results_wait_in_the_worker_while_the_disk_is_full(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=1) as hired:
+        pid = hired.broker.process.pid
+        handle = hired.app.write.enqueue("done", 0.5)
+        until(lambda: hired.ledger() == ["done"], "the job runs")
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))
+        hired.broker.wait_stats(lambda stats: stats.get("failing"))
+        assert handle.get().state is JobState.RUNNING
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        handle.wait(20)
+        assert handle.get().tries == 1
+
+
+def test_a_second_broker_on_the_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=0) as hired:
+        second = RoleProcess("broker", hired.settings, tmp_path)
+        failed = second.wait_failed()
+        second.close()
+        assert failed.config
+        assert f"pid {hired.broker.process.pid}" in failed.message
+        hired.app.echo.enqueue(1)
+
+
+def test_a_path_too_long_for_a_socket_is_a_clear_error(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    broker = RoleProcess("broker", Settings(data=str(deep)), tmp_path)
+    failed = broker.wait_failed()
+    broker.close()
+    assert failed.config
+    assert "--data" in failed.message
+
+
+@pytest.mark.parametrize("kind", ["newer", "foreign", "garbage"])
+def test_a_database_that_is_not_ours_is_left_alone(tmp_path: Path, kind: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    path = data / "broker.db"
+    if kind == "garbage":
+        path.write_bytes(b"not a database at all, " * 500)
+    else:
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE mine (x)")
+            if kind == "newer":
+                db.execute(f"PRAGMA application_id = {schema.APPLICATION}")
+                db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+        db.close()
+    before = path.read_bytes()
+    broker = RoleProcess("broker", Settings(data=str(data)), tmp_path)
+    failed = broker.wait_failed()
+    broker.close()
+    assert failed.config
+    assert {"newer": "newer Headgate", "foreign": "not one of Headgate", "garbage": "damaged"}[kind] in failed.message
+    assert path.read_bytes()[100:] == before[100:]
