@@ -176,6 +176,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     request_timeout: Annotated[
         float, Option(Topic.HTTP, "Time for the app to begin its answer; 0 means no limit", Unit.SECONDS, least=0)
     ] = 0.0
+    head_timeout: Annotated[
+        float, Option(Topic.HTTP, "Time for the head of a request to be complete", Unit.SECONDS, least=1)
+    ] = 20.0
+    body_timeout: Annotated[
+        float, Option(Topic.HTTP, "Silence in an upload after which it is given up", Unit.SECONDS, least=1)
+    ] = 30.0
+    keepalive_timeout: Annotated[
+        float, Option(Topic.HTTP, "How long an idle HTTP connection stays open", Unit.SECONDS, least=1)
+    ] = 75.0
     root_path: Annotated[str, Option(Topic.HTTP, "The path prefix under which a proxy serves the app")] = ""
 
     # Lanes
@@ -200,6 +209,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     outbox_bytes: Annotated[
         int, Option(Topic.SOCKETS, "What is kept for a client that does not read", Unit.BYTES, least=1024)
     ] = 1 * MIB
+    outbox_age: Annotated[
+        float, Option(Topic.SOCKETS, "How long a client may leave an answer unread", Unit.SECONDS, least=1)
+    ] = 30.0
+    origins: Annotated[
+        tuple[str, ...],
+        Option(Topic.SOCKETS, 'Origins whose pages may connect: "https://…", "self" for the same host, "*" for all'),
+    ] = ("*",)
     ping_interval: Annotated[
         float, Option(Topic.SOCKETS, "Time between pings; 0 sends none", Unit.SECONDS, least=0)
     ] = 20.0

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from headgate.base.channels import WantedChannels
+from headgate.base.channels import ChannelNames
 from headgate.base.errors import HeadgateError
 from headgate.base.ports import ChannelSet
 from headgate.gateway.wire import data_frame
@@ -39,7 +39,7 @@ class Channels:
     def __init__(self, subscribe: Callable[[], Subscribe | None]) -> None:
         self._subscribe = subscribe
         self._members: dict[str, dict[Member, None]] = {}
-        self._wanted = WantedChannels()
+        self._wanted = ChannelNames()
         self.delivered = 0
 
     def __len__(self) -> int:

@@ -30,7 +30,8 @@ class Front(Protocol):
     def arrive(self, protocol: HttpProtocol) -> Page | None:
         """A client connected; a page refuses it."""
 
-    def depart(self, protocol: HttpProtocol) -> None: ...
+    def depart(self) -> None:
+        """A connection that arrived is gone."""
 
     def upgrade(self, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         """A WebSocket handshake came; the gateway takes the transport over."""
@@ -74,7 +75,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Count the connection no more (once): it is gone, or a WebSocket."""
         if not self._departed:
             self._departed = True
-            self.front.depart(self)
+            self.front.depart()
+
+    def hand_over(self) -> None:
+        """A WebSocket takes the connection over, and its count with it."""
+        self._departed = True
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -127,6 +132,17 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write(refusal.wire())
         self.transport.close()
 
+    def late(self, now: float, limit: float) -> bool:
+        """Whether the head of a request has been under way for longer than `limit` seconds."""
+        return self.head_since is not None and now - self.head_since > limit
+
+    def refuse_late(self) -> None:
+        """End a connection whose head does not come; one that never sent a byte gets none either."""
+        if self._raw_head:
+            self.refuse(_LATE)
+        else:
+            self.transport.close()
+
     def cut(self) -> None:
         """End the connection so that the client sees an incomplete response."""
         self.cycle.disconnected = True
@@ -164,4 +180,5 @@ _TOO_LARGE: Final = page(
     f"The headers are more than {MAX_HEAD} bytes or {MAX_HEADERS} lines. Send fewer (cookies?).",
 )
 _HOST: Final = page(400, "bad_host", "A request needs exactly one valid Host header. Check the client or the proxy.")
+_LATE: Final = page(408, "head_too_slow", "The request's head did not come in time. Send it in one go.")
 _NO_CONNECT: Final = page(405, "method_not_allowed", "CONNECT is for proxies, and this is none.")

@@ -39,6 +39,11 @@ class Peer(Protocol):
         """Called once: the client closed, broke the protocol or is gone, or `close` was called."""
 
 
+def new_protocol(max_message: int) -> ServerProtocol:
+    """The sans-I/O state of one connection; a message over `max_message` bytes ends it with 1009."""
+    return ServerProtocol(state=OPEN, max_size=max_message, logger=_QUIET)
+
+
 def text_frame(payload: bytes) -> bytes:
     """A whole text message as an unmasked frame (RFC 6455 §5.2)."""
     return _frame(0x81, payload)
@@ -68,8 +73,8 @@ class Wire(asyncio.Protocol):
 
     Args:
         transport: of the connection, taken over from the HTTP protocol.
+        proto: in the state OPEN, its handshake done.
         peer: who gets the messages.
-        max_message: bytes; a longer one closes the connection with 1009.
         on_lost: called once when the TCP connection is gone.
     """
 
@@ -90,10 +95,10 @@ class Wire(asyncio.Protocol):
     )
 
     def __init__(
-        self, transport: asyncio.Transport, peer: Peer, max_message: int, on_lost: Callable[[Wire], None]
+        self, transport: asyncio.Transport, proto: ServerProtocol, peer: Peer, on_lost: Callable[[Wire], None]
     ) -> None:
         self._transport = transport
-        self._proto = ServerProtocol(state=OPEN, max_size=max_message, logger=_QUIET)
+        self._proto = proto
         self._on_lost = on_lost
         self._parts: list[bytes] | None = None
         self._text = False

@@ -1,0 +1,64 @@
+"""The gateway behind uvicorn: an ASGI app for HTTP, and the front that its protocol asks about connections."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+from headgate.gateway.httpproto import HttpProtocol
+from headgate.gateway.own import PREFIX, Own
+from headgate.gateway.pages import Page, page
+from headgate.gateway.sockets import Sockets
+from headgate.gateway.web import Message, Receive, Send, Web
+
+
+class GatewayApp:
+    """Says where each connection and request goes.
+
+    Args:
+        max_connections: open at once, WebSockets included.
+    """
+
+    def __init__(self, web: Web, sockets: Sockets, own: Own, max_connections: int) -> None:
+        self._web = web
+        self._sockets = sockets
+        self._own = own
+        self._most = max_connections
+        self.connections = 0
+        self.turned_away = 0
+        sockets.on_departed = self.depart
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path.startswith(PREFIX):
+            await self._answer_own(scope, send)
+        else:
+            await self._web.answer(scope, receive, send)
+
+    async def _answer_own(self, scope: Message, send: Send) -> None:
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
+        etag = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")
+        told = await self._own.answer(scope["method"], scope["path"], query, etag)
+        await send({"type": "http.response.start", "status": told.status, "headers": told.headers})
+        body = b"" if scope["method"] == "HEAD" else told.body
+        await send({"type": "http.response.body", "body": body})
+
+    # httpproto.Front
+
+    def arrive(self, protocol: HttpProtocol) -> Page | None:
+        self.connections += 1
+        if self.connections > self._most:
+            self.turned_away += 1
+            return _FULL
+        return None
+
+    def depart(self) -> None:
+        self.connections -= 1
+
+    def upgrade(self, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self._sockets.upgrade(protocol, target, headers)
+
+
+_FULL: Final = page(
+    503, "too_many_connections", "This gateway holds as many connections as max_connections allows.", retry_after=5
+)

@@ -1,0 +1,219 @@
+"""One client's open WebSocket as the gateway knows it: its outbox, its channels, and what it follows.
+
+What is the same for native sockets and for loop sockets is here; what its messages do is in `native` and `loops`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from headgate.gateway import codes
+from headgate.gateway.outbox import DROP, KEEP, LATEST, Outbox, Overflow
+from headgate.gateway.wire import Wire, data_frame, text_frame
+from headgate.link.messages import Effect
+
+if TYPE_CHECKING:
+    from headgate.gateway.sockets import Sockets
+
+log = logging.getLogger("headgate.gateway")
+
+MOST_CHANNELS: Final = 1000
+MOST_FOLLOWED: Final = 200
+"""Channels and streams of one connection: a handler that joins in a loop is told in the log."""
+
+
+class Connection:
+    """An accepted WebSocket.
+
+    Args:
+        sockets: all of them, and what they share.
+        id: what app workers call it.
+        scope: the handshake, encoded once.
+    """
+
+    __slots__ = ("_channels", "_closing", "_follows", "_outbox", "id", "scope", "sockets", "wire")
+
+    wire: Wire
+
+    def __init__(self, sockets: Sockets, id: str, scope: msgspec.Raw) -> None:
+        self.sockets = sockets
+        self.id = id
+        self.scope = scope
+        self._outbox: Outbox | None = None
+        self._channels: set[str] | None = None
+        self._follows: set[str] | None = None
+        self._closing: tuple[int, str] | None = None
+
+    # what it is sent
+
+    def post(self, frame: bytes, kind: int = KEEP, key: str | None = None, credit: int = 0) -> None:
+        """Send a frame now, or let it wait for the client to read."""
+        wire, outbox = self.wire, self._outbox
+        if not wire.open or self._closing is not None:
+            return
+        if not wire.blocked and outbox is None:
+            wire.write(frame)
+            if credit:
+                self.sent(credit)
+            return
+        if outbox is None:
+            outbox = self._outbox = self.sockets.new_outbox(self)
+        try:
+            outbox.push(frame, kind, self.sockets.now(), key, credit)
+        except Overflow as exc:
+            self.too_slow(exc)
+
+    def send(self, data: str | bytes) -> None:
+        """A message that must arrive."""
+        self.post(data_frame(data))
+
+    def json(self, value: Any) -> None:
+        """A value as JSON text that must arrive."""
+        self.post(text_frame(msgspec.json.encode(value, enc_hook=str)))
+
+    def published(self, frame: bytes) -> None:
+        """A channel's message: the oldest give way when the client is slow."""
+        self.post(frame, DROP)
+
+    def event(self, stream: str, frame: bytes, kind: str, terminal: bool) -> None:
+        """A followed stream's event: of progress only the newest waits."""
+        if terminal and self._follows is not None:
+            self._follows.discard(stream)
+        self.post(frame, LATEST if kind == "progress" else KEEP, stream)
+
+    def sent(self, credit: int) -> None:
+        """Bytes that had credit went out."""
+
+    def writable(self) -> None:
+        """The client reads again: send what waits."""
+        outbox, wire = self._outbox, self.wire
+        while outbox is not None and not wire.blocked and wire.open:
+            item = outbox.pop()
+            if item is None:
+                self._drop_outbox()
+                if self._closing is not None:
+                    wire.close(*self._closing)
+                return
+            wire.write(item[0])
+            if item[1]:
+                self.sent(item[1])
+
+    def check(self, now: float) -> None:
+        """Give up a client that has not read for too long."""
+        if self._outbox is not None:
+            try:
+                self._outbox.check(now)
+            except Overflow as exc:
+                self.too_slow(exc)
+
+    def too_slow(self, why: Overflow) -> None:
+        """It cannot be served without keeping more for it than the bounds allow."""
+        self.sockets.closed_slow += 1
+        self._drop_outbox()
+        self.wire.close(codes.TOO_SLOW, f"too slow: {why}; connect again and resume")
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End it, after what waits has been sent."""
+        if self._outbox is not None and self.wire.open:
+            self._closing = self._closing or (code, reason)
+        else:
+            self.wire.close(code, reason)
+
+    # effects
+
+    def apply(self, effects: Iterable[Effect]) -> None:
+        """Do what a handler asked for, in order."""
+        for effect in effects:
+            if not self.wire.open:
+                return
+            try:
+                self._apply(effect.kind, effect.data)
+            except (TypeError, ValueError, AttributeError) as exc:
+                log.warning("an effect %r on connection %s has unfit data: %s", effect.kind, self.id, exc)
+
+    def _apply(self, kind: str, data: Any) -> None:
+        match kind:
+            case "send":
+                self.send(data)
+            case "json":
+                self.json(data)
+            case "state":
+                self.keep_state(data)
+            case "join":
+                self.join(data)
+            case "leave":
+                self.leave(data)
+            case "follow":
+                stream, after = data
+                self.follow(stream, int(after))
+            case "unfollow":
+                self.unfollow(data)
+            case "close":
+                code, reason = data
+                self.close(code, reason)
+            case _:
+                log.warning("effect %r is unknown to this gateway", kind)
+
+    def keep_state(self, state: dict[str, Any]) -> None:
+        """Replace the state that goes with each message (native sockets only)."""
+
+    def join(self, channel: str) -> None:
+        joined = self._channels = self._channels if self._channels is not None else set()
+        if channel in joined:
+            return
+        if len(joined) >= MOST_CHANNELS:
+            log.warning("connection %s has joined %d channels, the bound; not %r", self.id, MOST_CHANNELS, channel)
+            return
+        joined.add(channel)
+        self.sockets.channels.join(self, channel)
+
+    def leave(self, channel: str) -> None:
+        if self._channels is not None and channel in self._channels:
+            self._channels.discard(channel)
+            self.sockets.channels.leave(self, channel)
+
+    def follow(self, stream: str, after: int) -> None:
+        followed = self._follows = self._follows if self._follows is not None else set()
+        if stream not in followed and len(followed) >= MOST_FOLLOWED:
+            log.warning("connection %s follows %d streams, the bound; not %r", self.id, MOST_FOLLOWED, stream)
+            return
+        followed.add(stream)
+        self.sockets.follows.follow(self, stream, after)
+
+    def unfollow(self, stream: str) -> None:
+        if self._follows is not None and stream in self._follows:
+            self._follows.discard(stream)
+            self.sockets.follows.unfollow(self, stream)
+
+    # its end
+
+    def message(self, data: str | bytes) -> None:
+        """The client sent a message."""
+        raise NotImplementedError
+
+    def lost_worker(self) -> None:
+        """The app worker that held its loop is gone."""
+
+    def ended(self, code: int, reason: str) -> None:
+        """The connection is over: nothing can be sent, and nothing of it is kept."""
+        self._drop_outbox()
+        for channel in list(self._channels or ()):
+            self.leave(channel)
+        for stream in list(self._follows or ()):
+            self.unfollow(stream)
+        self.over(code, reason)
+
+    def over(self, code: int, reason: str) -> None:
+        """Tell the app, and be forgotten."""
+        raise NotImplementedError
+
+    def _drop_outbox(self) -> None:
+        if self._outbox is not None:
+            self.sockets.dropped += self._outbox.dropped
+            self._outbox.clear()
+            self._outbox = None
+            self.sockets.waiting.discard(self)

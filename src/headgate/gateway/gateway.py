@@ -1,0 +1,190 @@
+"""One gateway: its parts joined, its life from the first listener to the last closed socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from headgate.base.errors import HeadgateError
+from headgate.base.ports import Engine, StopSignal
+from headgate.base.tokens import Tokens
+from headgate.config.settings import Settings
+from headgate.gateway.app import GatewayApp
+from headgate.gateway.bodies import Spool
+from headgate.gateway.channels import Channels
+from headgate.gateway.exchange import Exchange
+from headgate.gateway.follows import Follows
+from headgate.gateway.heads import Trust
+from headgate.gateway.lanes import Bounds
+from headgate.gateway.learner import FAST, SLOW, Learner
+from headgate.gateway.own import Own
+from headgate.gateway.report import report
+from headgate.gateway.server import HttpServer
+from headgate.gateway.sockets import Sockets, Terms
+from headgate.gateway.web import Web
+
+log = logging.getLogger("headgate.gateway")
+
+ENGINE_PAUSE: Final = 0.25
+"""Seconds between tries to reach the engine."""
+
+
+class Gateway:
+    """A gateway as a `Service`.
+
+    Args:
+        settings: of the installation.
+        index: which gateway this is.
+        listeners: public sockets, listening.
+        link: the listening link socket.
+        engine: not open yet; None for an installation without one.
+        secret: signs job URLs.
+        publish_stats: takes what `headgate status` shows, about once a second.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        index: int,
+        listeners: list[socket.socket],
+        link: socket.socket,
+        engine: Engine | None,
+        secret: str,
+        publish_stats: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    ) -> None:
+        self.settings = settings
+        self._listeners = listeners
+        self._link = link
+        self._engine = engine
+        self._engine_open = False
+        self._publish_stats = publish_stats
+        self._stopping = False
+        self.spool = Spool(
+            settings.folder.spool.resolve(),
+            f"g{index}",
+            memory=settings.body_memory,
+            most=settings.max_body,
+            idle=settings.body_timeout,
+        )
+        self.exchange = _exchange(settings, index, str(self.spool.folder))
+        self.web = Web(
+            self.exchange,
+            self.spool,
+            Trust(settings.trusted_proxies),
+            root_path=settings.root_path,
+            request_timeout=settings.request_timeout,
+        )
+        self.channels = Channels(lambda: engine.channels.subscribe if self._engine_open and engine else None)
+        self.follows = Follows(lambda: engine.streams if self._engine_open and engine else None)
+        self.sockets = Sockets(_terms(settings), self.exchange, self.web, self.channels, self.follows)
+        own = Own(lambda: engine if self._engine_open else None, self.unready, Tokens(secret))
+        self.app = GatewayApp(self.web, self.sockets, own, settings.max_connections)
+        self.server = HttpServer(self.app, keep_alive=settings.keepalive_timeout, head_timeout=settings.head_timeout)
+
+    async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
+        """Serve until `stop`, then drain: not ready first, requests finished, sockets closed with 1012."""
+        self.spool.prepare()
+        _calm_gc()
+        await self.exchange.listen(self._link)
+        await self.server.start(self._listeners)
+        tasks = [asyncio.create_task(one) for one in (self._reach_engine(), self.channels.run(), self._seconds())]
+        ready()
+        try:
+            await self._drain(await stop.wait())
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.follows.close()
+            await self.exchange.close()
+            await self._leave_engine()
+
+    def unready(self) -> str | None:
+        """Why this gateway is not ready; None when it is."""
+        if self._stopping:
+            return "the gateway is about to stop"
+        if not self.exchange.ready():
+            return "no app worker is linked in every lane yet"
+        if self._engine is not None and not self._engine_open:
+            return "the broker does not answer yet"
+        return None
+
+    async def _drain(self, seconds: float) -> None:
+        self._stopping = True
+        log.info(
+            "stopping: %d requests and %d sockets to end in %.1f s", self.web.active, len(self.sockets.wires), seconds
+        )
+        budget = max(0.2, seconds - 0.5)
+        await asyncio.gather(self.server.stop(budget), self.sockets.drain(budget))
+
+    async def _reach_engine(self) -> None:
+        """Open the engine, for as long as that takes; its own connection heals after that."""
+        if self._engine is None:
+            return
+        told = False
+        while True:
+            try:
+                await self._engine.open()
+            except HeadgateError as exc:
+                if not told:
+                    log.warning("the broker cannot be reached yet: %s", exc)
+                told = True
+                await asyncio.sleep(ENGINE_PAUSE)
+            else:
+                self._engine_open = True
+                return
+
+    async def _leave_engine(self) -> None:
+        if self._engine is not None and self._engine_open:
+            self._engine_open = False
+            with contextlib.suppress(HeadgateError):
+                await self._engine.close()
+
+    async def _seconds(self) -> None:
+        """What has to be looked at once a second."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(1.0)
+            try:
+                self.sockets.second()
+                self.server.second(loop.time())
+                self._publish_stats(report(self))
+            except Exception:
+                log.exception("the look around of this second failed")
+
+
+def _exchange(settings: Settings, index: int, spool: str) -> Exchange:
+    bounds = {
+        FAST: Bounds(settings.queue_length, settings.queue_age),
+        SLOW: Bounds(settings.queue_length, settings.slow_queue_age),
+    }
+    learner = Learner(settings.fast_ms / 1000, settings.lane)
+    lanes = settings.lanes and settings.slow_workers > 0
+    return Exchange(bounds, learner, lanes=lanes, index=index, spool=spool, now=time.monotonic)
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(
+        max_message=settings.max_message,
+        inbox=settings.inbox,
+        outbox_bytes=settings.outbox_bytes,
+        outbox_age=settings.outbox_age,
+        ping_interval=settings.ping_interval,
+        ping_timeout=settings.ping_timeout,
+        event_field=settings.event_field,
+        origins=settings.origins,
+    )
+
+
+def _calm_gc() -> None:
+    """Many long-lived objects make full collections long: what is there at start is left out, and they are rarer."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

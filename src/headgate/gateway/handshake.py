@@ -1,0 +1,177 @@
+"""A WebSocket handshake (RFC 6455 §4.2): checked here, decided by the app, answered here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from headgate.base.model import new_id
+from headgate.gateway.exchange import Task, WorkerLink
+from headgate.gateway.heads import outgoing
+from headgate.gateway.httpproto import HttpProtocol
+from headgate.gateway.pages import Page, page
+from headgate.link.messages import Accept, Cancel, Fail, Open, Reject, Scope, ToWorker
+
+if TYPE_CHECKING:
+    from headgate.gateway.sockets import Sockets
+
+EARLY: Final = 64 * 1024
+"""Bytes that a client may send before it has the answer to its handshake."""
+_OURS: Final = frozenset(
+    [
+        b"upgrade",
+        b"connection",
+        b"sec-websocket-accept",
+        b"sec-websocket-extensions",
+        b"sec-websocket-protocol",
+        b"date",
+    ]
+)
+
+
+class Handshake(asyncio.Protocol):
+    """The connection between the client's handshake and its answer."""
+
+    def __init__(self, sockets: Sockets, http_protocol: HttpProtocol, proto: ServerProtocol) -> None:
+        self.transport: asyncio.Transport = http_protocol.transport
+        self.http_protocol = http_protocol
+        self.proto = proto
+        self.accepted: bytes = b""
+        """The 101 response as the checks made it, without the app's headers."""
+        self._sockets = sockets
+        self._early: list[bytes] = []
+        self._early_bytes = 0
+        self.task: OpenTask | None = None
+        self.done = False
+
+    def data_received(self, data: bytes) -> None:
+        self._early.append(data)
+        self._early_bytes += len(data)
+        if self._early_bytes > EARLY:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.http_protocol.leave()
+        if not self.done:
+            self.done = True
+            if self.task is not None:
+                self.task.client_gone()
+
+    def early(self) -> bytes:
+        return b"".join(self._early)
+
+    def refuse(self, told: Page) -> None:
+        """Answer with an HTTP response instead, and end the connection."""
+        if not self.done:
+            self.done = True
+            self._sockets.refused += 1
+            self.transport.write(told.wire())
+            self.transport.close()
+
+
+class OpenTask(Task):
+    """The app's part of a handshake."""
+
+    __slots__ = ("_handshake", "_scope", "_sockets", "connection_id")
+
+    def __init__(self, sockets: Sockets, handshake: Handshake, handler: str, scope: Scope) -> None:
+        super().__init__(handler)
+        self._sockets = sockets
+        self._handshake = handshake
+        self._scope = scope
+        self.connection_id = new_id()
+
+    def begin(self, send: Callable[[ToWorker], None]) -> None:
+        send(Open(self.stream, self.connection_id, self.handler, self._scope))
+
+    def take(self, message: Any) -> None:
+        sockets, handshake = self._sockets, self._handshake
+        if isinstance(message, Accept):
+            self._accept(message)
+            return
+        if isinstance(message, Reject):
+            handshake.refuse(Page(message.status, _whole(message), message.body))
+            sockets.exchange.end(self, message.handler, message.run)
+        elif isinstance(message, Fail):
+            told = page(500, "internal", "The app failed with this handshake; see its log.", error_id=message.error_id)
+            handshake.refuse(told)
+            sockets.exchange.end(self, message.handler, message.run)
+        elif hasattr(message, "code"):  # a loop that ended before it accepted
+            handshake.refuse(page(500, "internal", "The app ended the connection before it accepted it."))
+            sockets.exchange.end(self, self.handler, message.run, learn=False)
+
+    def lost(self) -> None:
+        self._handshake.refuse(
+            page(503, "worker_lost", "The app process that had this handshake died: try again.", retry_after=1)
+        )
+
+    def expired(self) -> None:
+        self._handshake.refuse(
+            page(503, "busy", f"No slot of the {self.lane} lane came free in time: try again.", retry_after=2)
+        )
+
+    def client_gone(self) -> None:
+        if not self._sockets.exchange.cancel(self) and self.link is not None:
+            self.link.transport.send(Cancel(self.stream))
+
+    def _accept(self, accept: Accept) -> None:
+        sockets, handshake, link = self._sockets, self._handshake, self.link
+        assert isinstance(link, WorkerLink)
+        if accept.native:
+            sockets.exchange.end(self, accept.handler, accept.run)
+        if handshake.done:
+            if not accept.native:
+                sockets.leave_loop(self, link, accept)
+            return
+        handshake.done = True
+        raw = msgspec.Raw(msgspec.msgpack.encode(self._scope))
+        sockets.opened(self, link, handshake, accept, raw)
+
+
+def check(sockets: Sockets, http_protocol: HttpProtocol, target: str, headers: list[tuple[bytes, bytes]]) -> Handshake:
+    """Check a handshake; on what RFC 6455 does not allow the answer is sent and the handshake is `done`."""
+    proto = sockets.new_protocol()
+    handshake = Handshake(sockets, http_protocol, proto)
+    http_protocol.transport.set_protocol(handshake)
+    pairs = Headers()
+    for name, value in headers:
+        pairs[name.decode("latin-1")] = value.decode("latin-1")
+    response = proto.accept(Request(target, pairs))
+    if response.status_code != 101:
+        body = response.body if isinstance(response.body, bytes) else b""
+        told = page(response.status_code, "bad_handshake", body.decode("utf-8", "replace").strip())
+        if response.status_code == 426:
+            told = Page(426, [*told.headers, (b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")], told.body)
+        elif "sec-websocket-version" in str(response.body).lower():
+            told = Page(426, [*told.headers, (b"sec-websocket-version", b"13")], told.body)
+        handshake.refuse(told)
+        return handshake
+    origin = pairs.get("Origin")
+    if not sockets.allows_origin(origin, pairs.get("Host", "")):
+        handshake.refuse(
+            page(403, "origin", f"Pages from {origin} may not connect; the setting origins names those that may.")
+        )
+    lines = [b"HTTP/1.1 101 Switching Protocols"]
+    lines += [f"{name}: {value}".encode("latin-1") for name, value in response.headers.raw_items()]
+    handshake.accepted = b"\r\n".join(lines)
+    return handshake
+
+
+def response(handshake: Handshake, accept: Accept) -> bytes:
+    """The 101 response with what the app adds."""
+    lines = [handshake.accepted]
+    lines += [b"%s: %s" % pair for pair in outgoing(accept.headers) if pair[0] not in _OURS and b"\n" not in pair[1]]
+    if accept.subprotocol:
+        lines.append(b"Sec-WebSocket-Protocol: " + accept.subprotocol.encode("latin-1", "replace"))
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def _whole(message: Reject) -> list[tuple[bytes, bytes]]:
+    headers = [pair for pair in outgoing(message.headers) if pair[0] != b"content-length"]
+    return [*headers, (b"content-length", b"%d" % len(message.body))]

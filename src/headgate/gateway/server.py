@@ -1,0 +1,77 @@
+"""uvicorn under the gateway: on sockets that are there already, without signals, lifespan or a header of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from headgate.gateway.httpproto import HttpProtocol
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; signals are the supervisor's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """Accepts connections on inherited sockets.
+
+    Args:
+        app: the ASGI app, which is the protocol's `Front` too.
+        keep_alive: seconds that an idle HTTP connection stays.
+        head_timeout: seconds for a request's head to be complete.
+    """
+
+    def __init__(self, app: Any, *, keep_alive: float, head_timeout: float) -> None:
+        self._head_timeout = head_timeout
+        self._task: asyncio.Task[None] | None = None
+        config = uvicorn.Config(
+            app,
+            http=HttpProtocol,
+            ws="websockets-sansio",  # taken over in HttpProtocol.handle_websocket_upgrade
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=max(1, round(keep_alive)),
+            timeout_graceful_shutdown=None,
+            backlog=2048,
+        )
+        self._server = _Server(config)
+
+    async def start(self, listeners: list[socket.socket]) -> None:
+        """Accept from now on."""
+        self._task = asyncio.create_task(self._server.serve(sockets=listeners), name="uvicorn")
+        while not self._server.started and not self._task.done():  # noqa: ASYNC110 - uvicorn offers only a flag
+            await asyncio.sleep(0.005)
+        if self._task.done():
+            self._task.result()
+
+    def second(self, now: float) -> None:
+        """To be called once a second with the loop's time: end connections whose request's head takes too long."""
+        for protocol in list(self._server.server_state.connections):
+            if isinstance(protocol, HttpProtocol) and protocol.late(now, self._head_timeout):
+                protocol.refuse_late()
+
+    async def stop(self, seconds: float) -> None:
+        """Accept nothing more, let requests finish, then end; after `seconds` they are cut."""
+        if self._task is None:
+            return
+        self._server.config.timeout_graceful_shutdown = max(1, int(seconds))
+        self._server.should_exit = True
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._task), seconds + 2)
+        if not self._task.done():
+            self._server.force_exit = True
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

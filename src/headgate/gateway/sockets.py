@@ -1,0 +1,252 @@
+"""All WebSockets of a gateway: how they begin, how they are kept alive, and how they end when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import unquote
+
+import httptools
+import msgspec
+from websockets.server import ServerProtocol
+
+from headgate.base.errors import Full
+from headgate.gateway import codes
+from headgate.gateway.channels import Channels
+from headgate.gateway.connection import Connection
+from headgate.gateway.events import Peek
+from headgate.gateway.exchange import Exchange, WorkerLink
+from headgate.gateway.follows import Follows
+from headgate.gateway.handshake import Handshake, OpenTask, check, response
+from headgate.gateway.heads import BadHead
+from headgate.gateway.httpproto import HttpProtocol
+from headgate.gateway.loops import LoopConnection
+from headgate.gateway.native import NativeConnection
+from headgate.gateway.outbox import Outbox
+from headgate.gateway.pages import page
+from headgate.gateway.web import Web
+from headgate.gateway.wire import Wire, new_protocol
+from headgate.link.messages import Accept, Closed, Effect
+
+log = logging.getLogger("headgate.gateway")
+
+DRAIN_PER_SECOND: Final = 500
+"""Sockets closed per second when the gateway stops, unless its deadline wants it faster."""
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """The bounds and times that hold for every socket (seconds, bytes, counts)."""
+
+    max_message: int
+    inbox: int
+    outbox_bytes: int
+    outbox_age: float
+    ping_interval: float
+    ping_timeout: float
+    event_field: tuple[str, ...]
+    origins: tuple[str, ...]
+
+
+class Sockets:
+    """Every WebSocket from its handshake to its end."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        exchange: Exchange,
+        web: Web,
+        channels: Channels,
+        follows: Follows,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.terms = terms
+        self.inbox = terms.inbox
+        self.exchange = exchange
+        self.channels = channels
+        self.follows = follows
+        self.now = now
+        self.connections: dict[str, Connection] = {}
+        self.waiting: set[Connection] = set()
+        """Those with an outbox."""
+        self.wires: set[Wire] = set()
+        self.refused = self.closed_slow = self.closed_silent = self.dropped = self.opened_total = 0
+        self._web = web
+        self._peek = Peek(terms.event_field)
+        self._peeks: dict[tuple[str, ...], Peek] = {}
+        self._wheel: list[set[Wire]] = [set() for _ in range(max(1, round(terms.ping_interval)))]
+        self._turn = 0
+        self._stopping = False
+        self.on_departed: Callable[[], None] = lambda: None
+        """Called when a socket's TCP connection is gone."""
+        exchange.on_effects = self.effects
+
+    # beginning
+
+    def upgrade(self, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """A handshake came on an HTTP connection."""
+        handshake = check(self, protocol, target.decode("latin-1"), headers)
+        if handshake.done:
+            return
+        if self._stopping:
+            handshake.refuse(page(503, "stopping", "This server is about to stop: connect again.", retry_after=1))
+            return
+        try:
+            self._open(handshake, protocol, target, headers)
+        except (BadHead, httptools.HttpParserInvalidURLError) as exc:
+            handshake.refuse(page(400, "malformed", f"The handshake has {exc}."))
+        except Full as exc:
+            handshake.refuse(page(503, "busy", f"{exc}.", retry_after=exc.retry_after))
+
+    def opened(
+        self, task: OpenTask, link: WorkerLink, handshake: Handshake, accept: Accept, scope: msgspec.Raw
+    ) -> None:
+        """The app accepted: the connection is a socket from here on."""
+        connection: Connection
+        if accept.native:
+            connection = NativeConnection(self, task.connection_id, scope, accept)
+        else:
+            loop = connection = LoopConnection(self, task.connection_id, scope, link, task.stream)
+            self.exchange.release(task, loop)
+            self._hold(accept.handler)
+        transport = handshake.transport
+        wire = connection.wire = Wire(transport, handshake.proto, connection, self._lost)
+        handshake.http_protocol.hand_over()
+        self.connections[connection.id] = connection
+        self._remember(wire)
+        transport.write(response(handshake, accept))
+        transport.set_protocol(wire)
+        connection.apply(accept.effects)
+        if early := handshake.early():
+            wire.data_received(early)
+
+    def leave_loop(self, task: OpenTask, link: WorkerLink, accept: Accept) -> None:
+        """A loop accepted a client that has gone in the meantime: it is told."""
+        self.exchange.end(task, accept.handler, accept.run, learn=False)
+        link.transport.send(Closed(task.stream, codes.ABNORMAL, "the client went away during the handshake"))
+
+    def new_protocol(self) -> ServerProtocol:
+        return new_protocol(self.terms.max_message)
+
+    def new_outbox(self, connection: Connection) -> Outbox:
+        self.waiting.add(connection)
+        return Outbox(self.terms.outbox_bytes, self.terms.outbox_age)
+
+    def allows_origin(self, origin: str | None, host: str) -> bool:
+        """Whether a page of this origin may connect; programs that are no browsers send none, and may."""
+        allowed = self.terms.origins
+        if origin is None or "*" in allowed:
+            return True
+        same = origin.partition("://")[2] == host
+        return origin in allowed or (same and "self" in allowed)
+
+    def peek(self, fields: Any) -> Peek:
+        """What reads the event names of a socket that has fields of its own."""
+        if not fields:
+            return self._peek
+        key = tuple(map(str, fields))
+        if key not in self._peeks:
+            self._peeks[key] = Peek(key)
+        return self._peeks[key]
+
+    # while they live
+
+    def effects(self, connection_id: str, effects: Sequence[Effect]) -> None:
+        connection = self.connections.get(connection_id)
+        if connection is not None:
+            connection.apply(effects)
+
+    def forget(self, connection: Connection) -> None:
+        self.connections.pop(connection.id, None)
+
+    def second(self) -> None:
+        """To be called once a second: pings, silent clients, outboxes that are too old."""
+        now = self.now()
+        for connection in list(self.waiting):
+            connection.check(now)
+        if self.terms.ping_interval > 0:
+            self._turn = (self._turn + 1) % len(self._wheel)
+            for wire in list(self._wheel[self._turn]):
+                self._keep_alive(wire, now)
+
+    async def drain(self, seconds: float) -> None:
+        """Close every socket with 1012, spread over time so that not all come back at once."""
+        self._stopping = True
+        wires = [wire for wire in self.wires if wire.open]
+        pause = min(seconds * 0.6 / max(1, len(wires)), 1 / DRAIN_PER_SECOND)
+        for number, wire in enumerate(wires):
+            wire.close(codes.RESTART, f"the server restarts; retry in {0.2 + random.random() * 2:.1f} s")
+            if number % 20 == 19:
+                await asyncio.sleep(20 * pause)
+        until = self.now() + max(0.5, seconds * 0.3)
+        while self.wires and self.now() < until:  # noqa: ASYNC110 - they end by many ways, one by one
+            await asyncio.sleep(0.05)
+        for wire in list(self.wires):
+            wire.abort()
+        await asyncio.sleep(0)
+
+    def _open(
+        self, handshake: Handshake, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        url = httptools.parse_url(target)
+        raw_path = url.path or b"/"
+        scope: dict[str, Any] = {
+            "path": _unquoted(raw_path),
+            "raw_path": raw_path,
+            "query_string": url.query or b"",
+            "http_version": "1.1",
+            "server": protocol.server,
+            "client": protocol.client,
+            "scheme": "wss" if protocol.scheme == "https" else "ws",
+            "headers": headers,
+            "subprotocols": _subprotocols(headers),
+        }
+        if scope["path"].startswith("/-/"):
+            handshake.refuse(page(404, "not_found", "There is no WebSocket at this address."))
+            return
+        head = self._web.read_head(scope)
+        task = OpenTask(
+            self, handshake, self._web.handler_of("ws", scope["path"]), self._web.link_scope(scope, head, "GET")
+        )
+        handshake.task = task
+        self.exchange.submit(task)
+
+    def _hold(self, handler: str) -> None:
+        if self.exchange.learner.hold(handler, "a loop: each connection keeps a thread"):
+            self.exchange.relane(handler)
+
+    def _remember(self, wire: Wire) -> None:
+        self.wires.add(wire)
+        self.opened_total += 1
+        self._wheel[self.opened_total % len(self._wheel)].add(wire)
+
+    def _lost(self, wire: Wire) -> None:
+        self.wires.discard(wire)
+        for slot in self._wheel:
+            slot.discard(wire)
+        self.on_departed()
+
+    def _keep_alive(self, wire: Wire, now: float) -> None:
+        if not wire.open or not wire.reading:
+            return
+        if wire.pinged and not wire.heard:
+            if now - wire.pinged >= self.terms.ping_timeout:
+                self.closed_silent += 1
+                wire.close(codes.INTERNAL, "no answer to a ping")
+            return
+        wire.ping(now)
+
+
+def _unquoted(raw_path: bytes) -> str:
+    return unquote(raw_path.decode("ascii", "replace"))
+
+
+def _subprotocols(headers: list[tuple[bytes, bytes]]) -> list[str]:
+    found: list[str] = []
+    for name, value in headers:
+        if name == b"sec-websocket-protocol":
+            found += [part.strip() for part in value.decode("latin-1").split(",") if part.strip()]
+    return found

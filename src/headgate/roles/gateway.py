@@ -1,0 +1,44 @@
+"""The gateway's process: `python -m headgate.roles.gateway`, started by the supervisor."""
+
+from __future__ import annotations
+
+from headgate.base.errors import ConfigError
+from headgate.config.settings import Settings
+from headgate.gateway.gateway import Gateway
+from headgate.roles.choose import open_engine
+from headgate.supervisor.child import Child, serve
+
+
+def service(child: Child) -> Gateway:
+    """A gateway as the supervisor wants it."""
+    settings = child.settings
+    if child.link is None:
+        raise ConfigError("a gateway needs its link socket, and the supervisor gave it none")
+    return Gateway(
+        settings,
+        index=child.index,
+        listeners=child.listeners,
+        link=child.link,
+        engine=open_engine(settings.broker, settings.data, settings),
+        secret=_secret(settings),
+        publish_stats=child.report,
+    )
+
+
+def _secret(settings: Settings) -> str:
+    if settings.secret:
+        return settings.secret
+    path = settings.folder.secret
+    try:
+        return path.read_text().strip()
+    except OSError as exc:
+        raise ConfigError(f"the secret in {path} cannot be read ({exc.strerror}); `headgate run` makes it") from exc
+
+
+def main() -> None:
+    """Run the role; does not return."""
+    serve(service)
+
+
+if __name__ == "__main__":
+    main()
