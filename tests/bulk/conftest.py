@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from headgate.bulk import api
+from headgate.bulk import target
 from headgate.bulk.anydb.database import AnyDatabase
 from headgate.bulk.engine import Database
 from tests.support.mariadb import MariaDB
@@ -41,7 +42,7 @@ class Store:
         table.create(self.engine)
         return table
 
-    def rows(self, table: sa.Table | str, order: str = "id") -> list[tuple[object, ...]]:
+    def rows(self, table: sa.Table | str, order: str = "id") -> list[tuple[Any, ...]]:
         name = table if isinstance(table, str) else table.name
         with self.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(sa.text(f"SELECT * FROM {name} ORDER BY {order}"))]
@@ -78,7 +79,7 @@ def store(request: pytest.FixtureRequest, workdir: Path, monkeypatch: pytest.Mon
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
     if kind == "anydb":
-        monkeypatch.setattr(api, "database_for", _any_database)
+        monkeypatch.setattr(target, "database_for", _any_database)
     if kind == "mariadb-rows":
         without_load_data(monkeypatch)
     yield Store(kind, engine)

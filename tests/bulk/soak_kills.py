@@ -1,4 +1,4 @@
-"""The long form of the kill test: `SOAK_KILLS` (200) kills on each database, for `tools/soak tests/bulk/soak_kills.py`."""
+"""The long form of the kill test, for `tools/soak`: `SOAK_KILLS` (200) kills on each database."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from headgate import bulk
-from headgate.bulk import api
+from headgate.bulk import target
 from headgate.bulk.anydb.database import AnyDatabase
 
 ITEMS = 500
@@ -35,7 +35,7 @@ def expected(count: int) -> list[int]:
 
 def main(url: str, kind: str, name: str, count: str) -> None:
     if kind == "anydb":
-        api.database_for = AnyDatabase
+        vars(target)["database_for"] = AnyDatabase
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     print("begins", flush=True)  # noqa: T201 - the signal that the killer waits for
     politeness = bulk.Politeness(first=50, most=200)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from headgate.bulk import target as targets
 from headgate.bulk.chunks import Chunks
 from headgate.bulk.engine import Database
 from headgate.bulk.errors import WrongTarget
@@ -20,7 +21,6 @@ from headgate.bulk.progress import watcher_for
 from headgate.bulk.rejects import Raising, as_rejects
 from headgate.bulk.returned import Receive, Returned
 from headgate.bulk.rows import Source, open_source
-from headgate.bulk.target import Target, database_for, resolve
 from headgate.bulk.writer import Writer
 
 Names = str | Sequence[str]
@@ -108,8 +108,8 @@ def delete(target: Any, rows: Any, **options: Any) -> Result:
 
 
 def _write(operation: Operation, target: Any, rows: Any, options: Options) -> Result:
-    found = resolve(target, options.on)
-    database = database_for(found.engine)
+    found = targets.resolve(target, options.on)
+    database = targets.database_for(found.engine)
     try:
         source = open_source(rows)
         try:
@@ -120,7 +120,9 @@ def _write(operation: Operation, target: Any, rows: Any, options: Options) -> Re
         database.close()
 
 
-def _prepared(operation: Operation, target: Target, database: Database, source: Source, options: Options) -> Result:
+def _prepared(
+    operation: Operation, target: targets.Target, database: Database, source: Source, options: Options
+) -> Result:
     patience = Patience(options.tries)
     given = as_names(options.columns) or source.names
     plan = _plan(operation, target, database, given, source, options, patience)
@@ -154,7 +156,7 @@ def _prepared(operation: Operation, target: Target, database: Database, source: 
 
 def _plan(
     operation: Operation,
-    target: Target,
+    target: targets.Target,
     database: Database,
     given: tuple[str, ...],
     source: Source,
@@ -200,7 +202,7 @@ def _is_empty(source: Source) -> bool:
     return source.total == 0 or next(source.rows(), None) is None
 
 
-def _attributes(plan: Plan, target: Target, given: tuple[str, ...]) -> tuple[str, ...]:
+def _attributes(plan: Plan, target: targets.Target, given: tuple[str, ...]) -> tuple[str, ...]:
     """What the rows call the plan's columns."""
     back = {target.rename.get(name, name): name for name in given}
     return tuple(back.get(name, name) for name in plan.columns)

@@ -64,7 +64,8 @@ class InList(_Limited):
         self._into = into
 
     def keep(self, rejects: Sequence[Reject], so_far: int) -> None:
-        self._into.extend(rejects)
+        # Within a chunk the encoder's rejects come first and the database's after them.
+        self._into[:] = sorted([*self._into, *rejects], key=lambda reject: reject.row)
         self._check(rejects, so_far)
 
     def resume(self, pos: int) -> None:

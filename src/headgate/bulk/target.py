@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -92,12 +92,8 @@ def _conversions(table: sa.Table, engine: sa.Engine) -> dict[str, Encoder]:
 def _conversion(own: Any, engine: sa.Engine) -> Encoder | None:
     if isinstance(own, sa.TypeDecorator):
         return lambda value: own.process_bind_param(value, engine.dialect)
-    enum_class = own.enum_class
-
-    def label(value: Any) -> Any:
-        return own._db_value_for_lookup(value) if isinstance(value, enum_class) else value
-
-    return label
+    processor = own.dialect_impl(engine.dialect).bind_processor(engine.dialect)
+    return cast("Encoder | None", processor)
 
 
 def database_for(engine: sa.Engine) -> Database:

@@ -77,11 +77,11 @@ class AnyDatabase:
                 unique = sa.inspect(self._engine).get_unique_constraints(name, schema)
         except sa.exc.NoSuchTableError:
             raise WrongTarget(f"there is no table {name} in this database; check its name and schema") from None
-        primary = tuple(column.name for column in self._table.primary_key.columns)
+        primary = tuple(str(column.name) for column in self._table.primary_key.columns)
         return Table(
             schema,
             name,
-            {column.name: _column(column, primary) for column in self._table.columns},
+            {str(column.name): _column(column, primary) for column in self._table.columns},
             primary,
             tuple(tuple(each["column_names"]) for each in unique),
         )
@@ -290,7 +290,7 @@ def _column(column: sa.Column[Any], primary: tuple[str, ...]) -> Column:
     kind = next((kind for sort, kind in _KINDS if isinstance(column.type, sort)), Kind.OTHER)
     numbered = primary == (column.name,) and kind is Kind.INTEGER
     return Column(
-        name=column.name,
+        name=str(column.name),
         kind=kind,
         type=str(column.type),
         nullable=bool(column.nullable),

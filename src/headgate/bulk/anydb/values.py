@@ -56,6 +56,9 @@ class Checked(shared.Table):
         found: Encoder
         if issubclass(kind, str) and wanted is not None and str not in wanted:
             found = self._parsed
+        elif self._column.kind is Kind.TEXT and issubclass(kind, uuid.UUID):
+            # SQLAlchemy declares a portable UUID as CHAR(32) and stores its bare digits
+            found = _digits if self._column.type.upper() == "CHAR(32)" else str
         elif self._column.kind is Kind.INTEGER and issubclass(kind, float | decimal.Decimal):
             found = shared.whole
         elif wanted is not None and (not issubclass(kind, wanted) or (kind is bool and bool not in wanted)):
@@ -88,6 +91,10 @@ class Checked(shared.Table):
         except (ValueError, KeyError, ArithmeticError):
             raise BadValue(f"{value!r} does not fit {self._column.type}") from None
         return self[type(plain)](plain)
+
+
+def _digits(value: uuid.UUID) -> str:
+    return value.hex
 
 
 def _finite(value: Any) -> Any:

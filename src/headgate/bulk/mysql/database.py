@@ -131,11 +131,8 @@ class MySQL:
             raise refused(str(warning[2]), staging=True)
 
     def _insert_rows(self, cursor: Any, lane: int, lines: Sequence[Row]) -> None:
-        """PyMySQL joins these into statements of up to 1 MB, so a row's number is not the chunk's."""
-        try:
-            cursor.executemany(sql.insert_stage(self._plan), lines)
-        except (pymysql.DataError, pymysql.IntegrityError) as error:
-            raise refused(str(error.args[1]), staging=False) from error
+        """PyMySQL joins these into statements of up to 1 MB; a row's number in a message is that of its statement."""
+        cursor.executemany(sql.insert_stage(self._plan), lines)
 
     def _count(self, cursor: Any, rows: int) -> tuple[int, int]:
         if self._plan.operation is Operation.INSERT:

@@ -15,7 +15,9 @@ LOST: Final = frozenset(
 )
 AGAIN: Final = frozenset({1020, 1040, 1203, 1213, 1614})
 SLOW: Final = frozenset({1205, 1317, 1969, 3024})
-CONTENT: Final = frozenset({1216, 1217, 1451, 1452, 1644, 3819, 4025, 4078})
+CONTENT: Final = frozenset(
+    {1048, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1411, 1216, 1217, 1451, 1452, 1644, 3819, 4025, 4078}
+)
 
 _ROW: Final = re.compile(r"at row (\d+)")
 _COLUMN: Final = re.compile(r"[Cc]olumn [`']?(?:[^`'.]+`?\.`?)*([^`'.]+)[`']")
