@@ -97,9 +97,7 @@ class WsgiDispatcher:
 
     def _loop(self, link: Link, exchange: Exchange, message: Open, match: Match) -> None:
         name = match.handler.replace("ws ", "loop ", 1)
-        connection = self._loops.start(exchange, message, name)
-        if connection is not None:
-            link.fed[message.stream] = connection
+        self._loops.start(exchange, message, name, lambda connection: link.feeds(message.stream, connection))
 
     def _socket_match(self, scope: Scope) -> Match:
         return self._routes.websocket(path_of(scope), host_of(scope))

@@ -75,6 +75,10 @@ class Link:
         exchange = self.streams[stream] = Exchange(self, stream, handler)
         return exchange
 
+    def feeds(self, stream: int, fed: Fed) -> None:
+        """What the client goes on saying on this stream is for `fed`."""
+        self.fed[stream] = fed
+
     def finished(self, stream: int) -> bool:
         """The stream needs nothing more; False if it was finished before. From any thread."""
         self.fed.pop(stream, None)

@@ -18,9 +18,6 @@ from headgate.link.messages import Fail, Open, Reject
 
 log = logging.getLogger("headgate.app")
 
-STACK_BYTES: Final = 512 * 1024
-"""Of a loop's thread. Python's own recursion limit is reached well before its end; a thousand of the default size
-would reserve 8 GB, which strict overcommit (vm.overcommit_memory=2) refuses."""
 INTERNAL_ERROR: Final = 1011
 _FULL: Final = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"5")]
 
@@ -43,18 +40,33 @@ class LoopRunner:
         self._started = 0
         self.connections: set[LoopConnection] = set()
 
-    def start(self, exchange: Exchange, message: Open, name: str) -> LoopConnection | None:
-        """Begin a loop (on the link's loop); None when there are as many as allowed, and the client is told."""
+    def start(self, exchange: Exchange, message: Open, name: str, begun: Callable[[LoopConnection], None]) -> None:
+        """Begin a loop; when there are as many as allowed, the client is told.
+
+        Args:
+            name: the first part of its turns' names.
+            begun: gets the connection before its thread starts.
+        """
         if len(self.connections) >= self._most:
-            body = b"This app worker holds as many loop sockets as it may; try again later.\n"
-            exchange.link.send(Reject(exchange.stream, 503, _FULL, body, exchange.handler))
-            exchange.link.finished(exchange.stream)
-            return None
+            self._refuse(exchange, b"This app worker holds as many loop sockets as it may; try again later.\n")
+            return
         connection = LoopConnection(exchange, message.scope, name, self._policy)
-        self.connections.add(connection)
         self._started += 1
-        _start_thread(f"loop-{self._started}", self._run, connection)
-        return connection
+        # The stack is the process's default. It costs the pages that are touched, not its size; and with one of
+        # 512 KiB a handler that recurses without end crashes the worker before Python's own limit stops it.
+        thread = threading.Thread(target=self._run, args=[connection], name=f"loop-{self._started}", daemon=True)
+        self.connections.add(connection)
+        begun(connection)
+        try:
+            thread.start()
+        except RuntimeError as exc:
+            self.connections.discard(connection)
+            log.warning("no thread for a loop socket: %s; lower loop_threads, or raise the limit of tasks", exc)
+            self._refuse(exchange, b"This app worker can start no more threads now; try again later.\n")
+
+    def _refuse(self, exchange: Exchange, why: bytes) -> None:
+        exchange.link.send(Reject(exchange.stream, 503, _FULL, why, exchange.handler))
+        exchange.link.finished(exchange.stream)
 
     def stop(self) -> None:
         """End every loop: its client is told to come back, its handler at its next `receive` or `send`."""
@@ -94,17 +106,3 @@ class LoopRunner:
 
     def _end(self, connection: LoopConnection, code: int, reason: str = "") -> None:
         connection.hang_up(code, reason)
-
-
-_stack_lock = threading.Lock()
-
-
-def _start_thread(name: str, target: Callable[..., None], *args: Any) -> None:
-    """Start a daemon thread with a small stack. The stack size is the process's; it is put back at once."""
-    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-    with _stack_lock:
-        before = threading.stack_size(STACK_BYTES)
-        try:
-            thread.start()
-        finally:
-            threading.stack_size(before)
