@@ -98,7 +98,7 @@ def _no_attribute(module: ModuleType, holder: Any, part: str, address: str) -> s
     names = [name for name, value in vars(holder).items() if not name.startswith("_") and callable(value)]
     text = f"{address!r}: {getattr(holder, '__name__', type(holder).__name__)} has no attribute {part!r}"
     near = difflib.get_close_matches(part, names, 1) or [name for name in _USUAL if name in names]
-    if near and inspect.isfunction(vars(holder)[near[0]]):
+    if near and inspect.isfunction(vars(holder)[near[0]]) and _takes(vars(holder)[near[0]], 0):
         return f"{text}; did you mean the factory {near[0]!r}? Then write {module.__name__}:{near[0]}()"
     return text + (f"; did you mean {near[0]!r}?" if near else f"; it has {_listed(names)}")
 
