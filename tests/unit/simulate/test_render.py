@@ -75,7 +75,7 @@ def test_the_page_is_whole_escaped_and_needs_nothing_else(report: Report) -> Non
 def test_the_page_has_the_plots_and_their_marks() -> None:
     tags = Tags(html_page(busy_report()))
     text = "".join(tags.words)
-    assert tags.seen["figure"] == 6  # click, result, distribution, traffic, generator, server memory
+    assert tags.seen["figure"] == 5  # click, distribution, traffic, generator, server memory
     for words in ("click: latency over time", "reconnect <storm>", "server: memory (MB)", "error: HTTP 503"):
         assert words.replace("error: HTTP 503", "HTTP 503") in text
 

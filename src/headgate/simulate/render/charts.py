@@ -24,7 +24,7 @@ def charts(report: Report) -> list[Plot]:
     if any(report.generator.cpu):
         found.append(generator(report))
     found += server(report)
-    return found
+    return [plot for plot in found if any(line.points for line in plot.lines)]
 
 
 def _time(report: Report) -> Scale:
@@ -39,7 +39,7 @@ def _marks(report: Report) -> list[tuple[float, str]]:
 
 def latency_over_time(report: Report, series: str) -> Plot:
     """p50, p99 and the worst of each second in which clicks were meant to happen."""
-    seconds = [(second.at, second.series[series]) for second in report.timeline if series in second.series]
+    seconds = [(s.at, s.series[series]) for s in report.timeline if series in s.series and s.at >= 0]
     values = [value for _, moment in seconds for value in (moment.p50, moment.max)]
     x = _time(report)
     lines = [

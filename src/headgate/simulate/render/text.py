@@ -24,9 +24,9 @@ def print_report(report: Report, console: Console | None = None) -> None:
         soft_wrap=True,
     )
     if report.problem:
-        console.print(Text(report.problem, style="red"))
+        console.print(Text(report.problem, style="red"), soft_wrap=True)
     for reason in report.invalid:
-        console.print(Text(f"INVALID: {reason}", style="yellow"))
+        console.print(Text(f"INVALID: {reason}", style="yellow"), soft_wrap=True)
     if report.series:
         console.print(_latencies(report))
     console.print(_counts(report), soft_wrap=True)
