@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from headgate.base.errors import ConfigError, Full
 from headgate.declare import binding, registry
@@ -57,6 +57,20 @@ class Headgate:
         app.register_error_handler(Full, _full)
         for route in self._sockets:
             self._add_rule(route)
+
+    @overload
+    def job(self, function: Callable[..., R], /) -> JobFunction[R]: ...
+
+    @overload
+    def job(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        retry_on: tuple[type[BaseException], ...] = (Exception,),
+        give_up_on: tuple[type[BaseException], ...] = (),
+        **options: Any,
+    ) -> Callable[[Callable[..., R]], JobFunction[R]]: ...
 
     def job(
         self,
