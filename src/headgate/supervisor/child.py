@@ -138,7 +138,11 @@ class Child:
         self.failure = exc
         if self._wire:
             self._wire.send(describe(exc))
-            self._wire.flush(2.0)
+            self.flush(2.0)
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until the supervisor's end has what was said; False when that takes longer than `seconds`."""
+        return self._wire is None or self._wire.flush(seconds)
 
     def touch(self) -> None:
         """Say that the main loop turns; to be called from that loop about once a second."""

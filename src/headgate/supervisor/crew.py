@@ -196,7 +196,8 @@ class Crew:
         death = {"name": run.name, "role": run.place.role, "lane": run.place.lane}
         present = [other for other in self.runs.values() if other.pid]
         self._orders += [Tell(other.id, "worker_died", death) for other in present]
-        if Place("broker", None, 0) in self.posts and not any(other.place.role == "broker" for other in present):
+        brokers = [run, *present]
+        if Place("broker", None, 0) in self.posts and not any(each.place.role == "broker" for each in brokers):
             self._deaths = [*self._deaths[-999:], death]
 
     def _restart_due(self, now: float) -> None:
@@ -272,10 +273,10 @@ class Crew:
     def _stop_asked(self, event: StopAsked, now: float) -> None:
         if event.quick:
             self._stop_by = now
-            self._begin_stop(now)
             for run in self.runs.values():
                 if run.place.role != "broker":
                     self._kill(run, now)
+            self._begin_stop(now)
         elif self.mode != "stopping":
             self._stop_by = now + self._limits.stop
             self._begin_stop(now)
@@ -316,7 +317,7 @@ class Crew:
 
     def _kill(self, run: Run, now: float) -> None:
         """Kill a process whose end is wanted."""
-        run.phase, run.killed_at = Phase.LEAVING, now
+        run.phase, run.killed_at, run.deadline = Phase.LEAVING, now, now
         self._orders.append(Kill(run.id))
 
     # time
