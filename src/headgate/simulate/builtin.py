@@ -7,6 +7,7 @@ What goes over the wire (see `docs/reference/simulate.md`):
                                             ← {"headgate": "event", "stream": "jobs/…", "offset": "3",
                                                "event": "result", "data": …}
     ← {"headgate": "error", "id": 9, …}       an answer that says no
+    → {"type": "follow", "job": "…", "after": "3"}    after a reconnect, for each job that goes on
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 from headgate.simulate.scenario import Action, Reply, Scenario, User
 
 _decode: Final = msgspec.json.Decoder().decode
-_ENDS: Final = {"result": "result", "failed": "failed", "cancelled": "failed"}
+_ENDS: Final = {"result": "result", "failed": "failed", "cancelled": "failed", "gone": "failed"}
 
 
 class Clicks(Scenario):
@@ -30,6 +31,7 @@ class Clicks(Scenario):
         type_key, id_key, job_key: the names of the fields (type, id, job_id).
         extra: fields added to every click.
         heavy_extra: fields added to heavy clicks.
+        resume: after a reconnect, ask to follow again the jobs that go on (true).
     """
 
     name = "clicks"
@@ -42,6 +44,7 @@ class Clicks(Scenario):
         self._type_key = str(get("type_key", "type"))
         self._id_key = str(get("id_key", "id"))
         self._job_key = str(get("job_key", "job_id"))
+        self._resume = bool(get("resume", True))
         self._extra = dict(get("extra", {}))
         self._heavy_extra = {**self._extra, **dict(get("heavy_extra", {}))}
 
@@ -85,6 +88,11 @@ class Clicks(Scenario):
         return Reply(kind, stream=stream, offset=offset)  # type: ignore[arg-type]
 
     def resume(self, user: User) -> Sequence[Any]:
-        if not user.following:
-            return ()
-        return [{"headgate": "resume", "streams": dict(user.following)}]
+        return self.follow_again(user) if self._resume else ()
+
+    def follow_again(self, user: User) -> list[dict[str, Any]]:
+        """One message for each job whose end has not come: `{"type": "follow", "job": …, "after": "…"}`."""
+        return [
+            {self._type_key: "follow", "job": stream.removeprefix("jobs/"), "after": str(offset or 0)}
+            for stream, offset in user.following.items()
+        ]

@@ -41,6 +41,4 @@ class SocketIoClicks(Clicks):
         return self.understand(first)
 
     def resume(self, user: User) -> Sequence[Any]:
-        if not user.following:
-            return ()
-        return [Emit("headgate", [{"headgate": "resume", "streams": dict(user.following)}])]
+        return [Emit("follow", [message]) for message in self.follow_again(user)] if self._resume else ()

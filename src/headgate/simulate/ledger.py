@@ -91,9 +91,10 @@ class Ledger:
             if reply.id // IDS_PER_USER != self._user.number:
                 return Outcome("misdelivered")
             return Outcome("duplicated" if reply.id < self._next else "unexpected")
-        disorder = self._ordered and self._overtaken(click)
         if reply.kind == "error":
-            return Outcome("error", click, disorder)
+            # A server that is full says so at once: a refusal may overtake the answers before it.
+            return Outcome("error", click)
+        disorder = self._ordered and self._overtaken(click)
         follows = reply.job is not None or click.expects == "result"
         if follows and click.expects != "answer":
             return self._accepted(reply, click, disorder)

@@ -50,8 +50,8 @@ class Target:
             self.connections.discard(ws)
 
     async def message(self, ws: ServerConnection, message: dict[str, Any]) -> None:
-        if message.get("headgate") == "resume":
-            await self.resume(ws, message["streams"])
+        if message["type"] == "follow":
+            await self.resume(ws, message["job"], int(message["after"]))
             return
         self.clicks += 1
         if self.clicks == self.plants.get("stall_at"):
@@ -109,13 +109,10 @@ class Target:
         except ConnectionClosed:
             return
 
-    async def resume(self, ws: ServerConnection, streams: dict[str, str | None]) -> None:
-        for stream, offset in streams.items():
-            job = stream.removeprefix("jobs/")
-            after = 0 if self.plants.get("resend") or offset is None else int(offset)
-            self.owners[job] = ws
-            for text in self.jobs.get(job, [])[after:]:
-                await ws.send(text)
+    async def resume(self, ws: ServerConnection, job: str, after: int) -> None:
+        self.owners[job] = ws
+        for text in self.jobs[job][0 if self.plants.get("resend") else after :]:
+            await ws.send(text)
 
     async def handshake(self, _: ServerConnection, request: Request) -> Response | None:
         if self.plants.get("deaf"):

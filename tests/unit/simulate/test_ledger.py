@@ -133,11 +133,12 @@ def test_a_resume_asks_for_the_streams_that_go_on() -> None:
     assert user.following == {"jobs/b": 4}
 
 
-def test_an_error_ends_its_click_and_keeps_the_order() -> None:
+def test_a_refusal_may_overtake_the_answers_before_it() -> None:
     ledger = books()
     a, b = click(ledger), click(ledger)
     assert verdict(ledger, "error", id=b) == "error"
-    assert order_of(ledger, [a]) == [True]
+    assert order_of(ledger, [a]) == [False]
+    assert ledger.outstanding == 0
 
 
 def test_a_result_without_a_job_belongs_to_its_click() -> None:
