@@ -29,7 +29,7 @@ def main() -> None:
     opening = [] if given.no_browser else ["--open"]
     users = ["examples.demo.users", f"http://{bind}", "--users", str(given.users), *opening]
     subprocess.Popen([sys.executable, "-m", *users])
-    server = ["headgate.cli.main", "run", "examples.demo.app:app", "--bind", bind]
+    server = ["headgate", "run", "examples.demo.app:app", "--bind", bind]
     os.execv(sys.executable, [sys.executable, "-m", *server])
 
 

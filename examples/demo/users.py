@@ -157,24 +157,28 @@ def _ready(url: str) -> bool:
         return False
 
 
-async def run(address: str, count: int, parent: int, open_page: bool) -> None:
+async def run(address: str, count: int, open_page: bool) -> None:
+    """Wait for the server, then click and report for ever."""
     await wait_until_ready(address)
-    print(
-        f"\n  The order desk is open:  {address}/\n  {count} simulated users are clicking. Ctrl-C ends it all.\n",
-        flush=True,
-    )
+    print(f"\n  The order desk is open:  {address}/", flush=True)
+    print(f"  {count} simulated users are clicking. Ctrl-C ends it all.\n", flush=True)
     if open_page:
         await asyncio.to_thread(webbrowser.open, f"{address}/")
     measure = Measure()
     url = address.replace("http", "ws", 1) + "/live"
     users = [User(number, url, measure) for number in range(count)]
     work = [click_for_ever(users), report_for_ever(users, measure)] if users else []
-    tasks = [asyncio.ensure_future(way) for way in (*[user.stay() for user in users], *work)]
-    await asyncio.wait([asyncio.ensure_future(end_with(parent)), *tasks], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.gather(*(user.stay() for user in users), *work)
+
+
+async def run_beside(parent: int, *given: Any) -> None:
+    """Run for as long as the process that started this one lives."""
+    tasks = [asyncio.create_task(end_with(parent)), asyncio.create_task(run(*given))]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
-        if task.done():
-            task.result()
         task.cancel()
+    for task in done:
+        task.result()
 
 
 def main() -> None:
@@ -184,7 +188,7 @@ def main() -> None:
     options.add_argument("--open", action="store_true", help="open the page in a browser when it is ready")
     given = options.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run(given.address, given.users, os.getppid(), given.open))
+        asyncio.run(run_beside(os.getppid(), given.address, given.users, given.open))
 
 
 if __name__ == "__main__":
