@@ -69,5 +69,5 @@ def test_with_a_job_the_users_own_clicks_are_answered_too(database: str, headgat
         blocker.rollback()
         events = sock.receive_until(lambda message: message.get("event") == "result", 60)
     assert events[-1]["stream"] == f"jobs/{accepted['job_id']}"
-    assert events[-1]["data"] == {"type": "answer", "id": 1, "updated": 4000}
+    assert events[-1]["data"]["result"] == {"type": "answer", "id": 1, "updated": 4000}
     assert changed(database) == 4000
