@@ -26,6 +26,8 @@ STUCK: Final = 0.005
 """Seconds in one handler after which a leader is replaced."""
 LOAD: Final = 0.005
 """Seconds between two reads; under it the link counts as loaded, and a thread begins to lead."""
+DEFER: Final = 0.0005
+"""Seconds for which a leader's answers may wait for those of the next handlers."""
 PATIENCE: Final = 0.02
 """Seconds without anything to read after which a leader gives the reading back."""
 
@@ -35,20 +37,23 @@ class Reader:
 
     Args:
         sock: connected, non-blocking.
-        take: gets the bytes that came; on the loop or on a leader, never on two threads at once.
+        take: gets the bytes that came, which it may not keep; on the loop or on a leader, never on two at once.
         lost: called on the loop when the other end is gone, with the error if there was one.
         pool: the handler threads; None to read on the loop always.
         pace: knows the quick handlers.
+        flush: sends what was kept back while `defers` was true; from any thread.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        take: Callable[[bytes], None],
+        take: Callable[[memoryview], None],
         lost: Callable[[BaseException | None], None],
         pool: HandlerPool | None = None,
         pace: Pace | None = None,
+        flush: Callable[[], None] = lambda: None,
     ) -> None:
+        self._flush = flush
         self._loop = asyncio.get_running_loop()
         self._socket = sock
         self._take = take
@@ -60,12 +65,15 @@ class Reader:
         self._busy_since = 0.0
         self._mine: deque[Work] = deque()
         self._last_read = 0.0
+        self._deferring = 0  # the leader's thread, while it runs what it has read
         self._closed = False
+        self._buffer = bytearray(READ)
+        self._view = memoryview(self._buffer)
         self._loop.add_reader(sock.fileno(), self._readable)
 
-    @property
-    def led(self) -> bool:
-        return self._leader is not None
+    def defers(self) -> bool:
+        """Whether the calling thread leads and will flush soon: answers to one read then go out in one write."""
+        return self._deferring == threading.get_ident()
 
     def submit(self, handler: str, function: Callable[..., None], *args: Any) -> None:
         """Run a handler: in line if a leader is reading and it is quick, else on any thread of the pool."""
@@ -81,6 +89,7 @@ class Reader:
         self._loop.remove_reader(self._socket.fileno())
         with self._lock:
             self._leader = None
+            self._deferring = 0
 
     # on the loop
 
@@ -92,16 +101,14 @@ class Reader:
             self._begin_leading(self._pool)
             return
         try:
-            data = self._socket.recv(READ)
-        except (BlockingIOError, InterruptedError):
-            return
+            data = self._read(self._socket)
         except OSError as exc:
             self._lost(exc)
-            return
-        if data:
-            self._take(data)
-        else:
+        except EOFError:
             self._lost(None)
+        else:
+            if data is not None:
+                self._take(data)
 
     def _begin_leading(self, pool: HandlerPool) -> None:
         self._loop.remove_reader(self._socket.fileno())
@@ -118,11 +125,13 @@ class Reader:
             stuck = self._busy_since and time.monotonic() - self._busy_since > STUCK
             if stuck:
                 self._leader = None
+                self._deferring = 0
                 stranded, self._mine = self._mine, deque()
         if not stuck:
             self._loop.call_later(STUCK, self._look, token)
             return
         assert self._pool is not None
+        self._flush()
         for function, args in stranded:
             self._pool.submit(function, *args)
         self._resume()
@@ -139,11 +148,9 @@ class Reader:
             error: BaseException | None = None
             try:
                 while self._run_mine(token):
-                    data = _read(sock)
+                    data = self._read(sock)
                     if data is None:
                         break
-                    if not data:
-                        raise EOFError
                     self._take(data)
             except EOFError:
                 pass
@@ -158,18 +165,43 @@ class Reader:
 
     def _run_mine(self, token: object) -> bool:
         """Run what was read; False when somebody else reads now."""
+        flushed = time.monotonic()
         while True:
             with self._lock:
                 self._busy_since = 0.0
                 if self._leader is not token:
                     return False
-                if not self._mine:
-                    return True
-                function, args = self._mine.popleft()
-                self._busy_since = since = time.monotonic()
-            cpu = time.thread_time()
-            HandlerPool.run(function, args)
-            self._pace.measured(args[0].handler, time.monotonic() - since, time.thread_time() - cpu)
+                work = self._mine.popleft() if self._mine else None
+                if work is not None:
+                    self._busy_since = since = time.monotonic()
+                    self._deferring = threading.get_ident()
+                else:
+                    self._deferring = 0
+            if work is None:
+                self._flush()
+                return True
+            if since - flushed > DEFER:
+                self._flush()
+                flushed = since
+            self._measure(work, since)
+
+    def _measure(self, work: Work, since: float) -> None:
+        function, args = work
+        cpu = time.thread_time()
+        HandlerPool.run(function, args)
+        self._pace.measured(args[0].handler, time.monotonic() - since, time.thread_time() - cpu)
+
+    def _read(self, sock: socket.socket) -> memoryview | None:
+        """What can be read now; None if nothing can. Good until the next call. Raises `EOFError` at the end."""
+        try:
+            count = sock.recv_into(
+                self._buffer
+            )  # into the same memory each time: a fresh 256 KiB costs more than all else
+        except (BlockingIOError, InterruptedError, TimeoutError):
+            return None
+        if not count:
+            raise EOFError
+        return self._view[:count]
 
     def _yield(self, token: object) -> bool:
         """Stop leading; False if the place was lost already."""
@@ -184,11 +216,3 @@ class Reader:
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:  # the loop has ended, and the worker with it
             return
-
-
-def _read(sock: socket.socket) -> bytes | None:
-    """What can be read; None when nothing came for a while."""
-    try:
-        return sock.recv(READ)
-    except TimeoutError:
-        return None

@@ -54,7 +54,7 @@ class Wire:
         self._writing = threading.Lock()
         self._blocked = False  # the socket is full, and the loop goes on when it is not
         self.closed = False
-        self._reader = Reader(sock, self._take, self.close, pool, pace)
+        self._reader = Reader(sock, self._take, self.close, pool, pace, self._write)
         self.submit = self._reader.submit
 
     def send(self, message: Any) -> None:
@@ -62,7 +62,7 @@ class Wire:
         if self.closed:
             return
         self._out.append(self._session.encode(message))
-        if not self._blocked:
+        if not self._blocked and not self._reader.defers():
             self._write()
 
     def close(self, reason: BaseException | None = None) -> None:
@@ -116,7 +116,7 @@ class Wire:
         self._blocked = False
         self._write()
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: memoryview) -> None:
         try:
             for message in self._session.feed(data):
                 self._on_message(self, message)

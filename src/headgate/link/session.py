@@ -68,7 +68,7 @@ class Session(Generic[In, Out]):
         payload = self._encode(message)
         return _LENGTH.pack(len(payload)) + payload
 
-    def feed(self, data: bytes) -> list[In]:
+    def feed(self, data: bytes | memoryview) -> list[In]:
         """Take bytes as they came; returns the messages that are now complete, the hello among them.
 
         Raises:
