@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_PIPED: Final = 160
+"""Columns where there is no terminal: a table that is read by a program must not be cut at 80."""
 
 
 @functools.cache
@@ -15,7 +18,7 @@ def out() -> Console:
     """The console of results."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED)
 
 
 @functools.cache
@@ -23,7 +26,7 @@ def err() -> Console:
     """The console of errors and remarks."""
     from rich.console import Console
 
-    return Console(highlight=False, stderr=True)
+    return Console(highlight=False, stderr=True, width=None if sys.stderr.isatty() else _PIPED)
 
 
 def complain(message: str, detail: str = "") -> None:

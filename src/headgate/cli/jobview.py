@@ -27,8 +27,10 @@ _COLOURS: Final = {
 def listing(records: Sequence[JobRecord], now: float) -> Table:
     """One line per job."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("id", "state", "function", "queue", "tries", "age", "took", "what"):
-        table.add_column(column, no_wrap=column != "what", overflow="fold")
+    for column, least in (("id", 32), ("state", 9), ("function", 10), ("queue", 5), ("tries", 5), ("age", 4)):
+        table.add_column(column, min_width=least, overflow="fold")
+    table.add_column("took", min_width=4)
+    table.add_column("what", overflow="fold")
     for record in records:
         table.add_row(
             record.id,
@@ -63,10 +65,7 @@ def _facts(record: JobRecord, now: float) -> list[tuple[str, str]]:
         ("queue", spec.queue + (f", priority {spec.priority}" if spec.priority else "")),
         ("arguments", _json(spec.arguments)),
         ("enqueued", f"{ago(now - record.enqueued_at)} ago"),
-        (
-            "tries",
-            f"{record.tries} of {spec.retries + 1}" + (f", the last on {record.worker}" if record.worker else ""),
-        ),
+        ("tries", f"{record.tries} of {spec.retries + 1}"),
     ]
     took = _took(record, now)
     optional = [

@@ -103,7 +103,7 @@ def _lanes(status: Status) -> RenderableType | None:
             total = lanes.setdefault(lane, {})
             for key, value in facts.items():
                 if isinstance(value, int | float):
-                    total[key] = max(total.get(key, 0), value) if "age" in key else total.get(key, 0) + value
+                    total[key] = max(total.get(key, 0), value) if _is_time(key) else total.get(key, 0) + value
     if not lanes:
         return None
     keys = list(dict.fromkeys(key for facts in lanes.values() for key in facts))
@@ -162,9 +162,12 @@ def _lane(lane: str) -> str:
 
 
 def _number(key: str, value: float) -> str:
-    if "age" in key:
-        return ago(value)
-    return f"{value:g}"
+    return (ago(value) if value else "–") if _is_time(key) else f"{value:g}"
+
+
+def _is_time(key: str) -> bool:
+    """Whether a lane's fact is a length of time, of which the greatest counts, not the sum."""
+    return "age" in key or key.startswith("oldest")
 
 
 def _table(*columns: str) -> Table:

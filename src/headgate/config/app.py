@@ -24,14 +24,14 @@ def check(address: str, folder: str | Path = ".") -> None:
     Raises:
         ConfigError: the message says how to write it.
     """
-    if _ADDRESS.fullmatch(address) is None:
+    if _ADDRESS.fullmatch(address) is None or address.endswith(".py"):
         raise ConfigError(_advice(address, Path(folder)))
 
 
 def _advice(address: str, folder: Path) -> str:
     if not address:
         found = [name for name in _USUAL if (folder / f"{name}.py").exists()]
-        here = f" There is a {found[0]}.py here: try headgate run {found[0]}:app" if found else ""
+        here = f" Here is {found[0]}.py: try headgate run {found[0]}:app" if found else ""
         return f"No app was named. Write {_EXAMPLE}; or set app in headgate.toml.{here}"
     if address.endswith(".py") or "/" in address:
         module = address.removesuffix(".py").strip("./").replace("/", ".")

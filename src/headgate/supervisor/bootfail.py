@@ -12,6 +12,7 @@ from headgate.base.errors import ConfigError, HeadgateError
 from headgate.supervisor.channel import Failed
 
 _OURS: Final = str(Path(headgate.__file__).parent)
+_CALLERS: Final = ("/importlib/__init__.py", "/asyncio/runners.py", "/asyncio/base_events.py")
 
 
 def describe(exc: BaseException) -> Failed:
@@ -44,6 +45,4 @@ def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _is_machinery(filename: str) -> bool:
-    if filename.startswith((_OURS, "<frozen ")):
-        return True
-    return filename.endswith(("/importlib/__init__.py", "/asyncio/runners.py", "/asyncio/base_events.py"))
+    return filename.startswith((_OURS, "<frozen ", "uvloop/")) or filename.endswith(_CALLERS)

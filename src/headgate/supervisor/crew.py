@@ -181,7 +181,7 @@ class Crew:
         """A process ended that nobody told to."""
         ended = run.ended(status)
         starting = run.phase is Phase.BOOTING or self._in_reload(run)
-        if starting and self._boot_ended(run, Failed(f"{ended} while it was starting.", "", False), now):
+        if starting and self._boot_ended(run, Failed(_early(ended, run), "", False), now):
             return
         delay = post.crashed(run, now)
         again = "again at once" if delay == 0 else f"again in {delay:g} s"
@@ -374,3 +374,9 @@ class Crew:
 
     def _say(self, level: Literal["info", "warning", "error"], text: str) -> None:
         self._orders.append(Say(level, text))
+
+
+def _early(ended: str, run: Run) -> str:
+    """The end of a process that never served and could not say why."""
+    hint = " The app's code, or a library of it, ended the process; it may have said why above."
+    return f"{ended} while it was starting.{hint if run.place.role in RELOADED and run.killed_for is None else ''}"
