@@ -131,27 +131,33 @@ class LocalHeadgate:
             await asyncio.sleep(max(SAMPLE_SECONDS - (self._now() - at), 0.1))
 
     def _values(self, status: Mapping[str, Any]) -> dict[str, float]:
+        """The numbers to plot, summed over the processes of one kind; of lags the worst counts."""
         values: dict[str, float] = {}
         for process in status.get("processes", ()):
-            name = str(process.get("name"))
-            if isinstance(process.get("rss"), int | float):
-                values[f"memory (MB): {name}"] = round(process["rss"] / 1e6, 1)
-            if isinstance(process.get("cpu"), int | float):
-                values |= self._cpu_of(name, float(process["cpu"]))
-            for path, number in _leaves(process.get("stats") or {}):
-                for pattern, title, factor in KINDS:
-                    if pattern.search(path):
-                        item = path.removeprefix("jobs.") if title == "jobs" else f"{name} {path}"
-                        values[f"{title}: {item}"] = round(number * factor, 4)
-                        break
-        return values
+            kind = " ".join(str(process[key]) for key in ("role", "lane") if process.get(key))
+            for name, number in self._numbers(kind, process):
+                worst = name.startswith("loop lag")
+                values[name] = max(values.get(name, 0.0), number) if worst else values.get(name, 0.0) + number
+        return {name: round(number, 4) for name, number in values.items()}
 
-    def _cpu_of(self, name: str, used: float) -> dict[str, float]:
+    def _numbers(self, kind: str, process: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+        if isinstance(process.get("rss"), int | float):
+            yield f"memory (MB): {kind}", process["rss"] / 1e6
+        if isinstance(process.get("cpu"), int | float):
+            yield f"CPU (cores): {kind}", self._cpu_since(str(process.get("name")), float(process["cpu"]))
+        for path, number in _leaves(process.get("stats") or {}):
+            for pattern, title, factor in KINDS:
+                if pattern.search(path):
+                    item = path.removeprefix("jobs.") if title == "jobs" else f"{kind} {path}".strip()
+                    yield f"{title}: {item}", number * factor
+                    break
+
+    def _cpu_since(self, name: str, used: float) -> float:
+        """Cores that a process has used since it was last seen; the first look tells nothing yet."""
         now = time.monotonic()
-        before, self._cpu[name] = self._cpu.get(name), (now, used)
-        if before is None or used < before[1]:
-            return {}
-        return {f"CPU (cores): {name}": round((used - before[1]) / max(now - before[0], 1e-3), 3)}
+        when, before = self._cpu.get(name, (now, used))
+        self._cpu[name] = (now, used)
+        return max(used - before, 0.0) / (now - when) if now > when else 0.0
 
     async def _cause(self, fault: Fault) -> None:
         await asyncio.sleep(max(fault.at - self._now(), 0))
@@ -175,7 +181,11 @@ class LocalHeadgate:
 
     async def _reload(self) -> None:
         self.marks.append(Mark(self._now(), "reload begins"))
-        await ask(self._control, "reload", RELOAD_SECONDS)
+        try:
+            await ask(self._control, "reload", RELOAD_SECONDS)
+        except asyncio.CancelledError:
+            self.marks.append(Mark(self._now(), "the run ends before the reload"))
+            raise
         self.marks.append(Mark(self._now(), "the new generation serves"))
 
 

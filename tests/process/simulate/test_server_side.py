@@ -36,10 +36,10 @@ def test_the_servers_numbers_are_on_the_timeline(url: str, workdir: Path) -> Non
     assert report.exit_code == ExitCode.PASSED
     assert len(report.server) >= 2
     values = report.server[-1].values
-    assert values["memory (MB): app.fast.0"] == 50
-    assert values["CPU (cores): app.fast.0"] > 0
+    assert values["memory (MB): app fast"] == 50
+    assert values["CPU (cores): app fast"] > 0
     assert values["jobs: default.queued"] == 3
-    assert values["waiting: app.fast.0 waiting"] > report.server[0].values["waiting: app.fast.0 waiting"]
+    assert values["waiting: app fast waiting"] > report.server[0].values["waiting: app fast waiting"]
     assert not any("requests" in name for name in values)
 
 

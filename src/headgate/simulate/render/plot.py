@@ -75,7 +75,7 @@ class Plot:
         x, y: the scales.
         x_ticks: (value, label) along the bottom.
         show: writes a y value.
-        marks: vertical lines with a text.
+        marks: vertical lines; each bears its number and, under the pointer, its text.
         hints: (from x, to x, text) shown under the pointer.
     """
 
@@ -105,7 +105,7 @@ class Plot:
             y = self._y(value)
             parts.append(f'<line class="grid" x1="0" x2="{WIDTH:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
         for at, _ in self.marks:
-            x = self._x(at)
+            x = self._x(min(at, self.x.high))
             parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT:g}"/>')
         parts += [self._path(line) for line in self.lines]
         for start, end, text in self.hints:
@@ -137,11 +137,9 @@ class Plot:
             parts.append(f'<span class="y" style="bottom:{self.y(value):.2%}">{escape(self.show(value))}</span>')
         for at, text in self.x_ticks:
             parts.append(f'<span class="x" style="left:{self.x(at):.2%}">{escape(text)}</span>')
-        for number, (at, text) in enumerate(self.marks):
-            side = "left" if self.x(at) < 0.5 else "right"
-            offset = self.x(at) if side == "left" else 1 - self.x(at)
-            place = f"{side}:{offset:.2%};top:{2 + 18 * (number % 3)}px;max-width:{1 - offset:.2%}"
-            parts.append(f'<span class="tag {side}" style="{place}">{escape(text)}</span>')
+        for number, (at, text) in enumerate(self.marks, start=1):
+            left = self.x(min(at, self.x.high))
+            parts.append(f'<span class="tag" style="left:{left:.2%}" title="{escape(text)}">{number}</span>')
         return "".join(parts)
 
     def _x(self, value: float) -> float:
