@@ -48,9 +48,11 @@ def start(store: Store, name: str, count: int) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> str:
     """Let a victim end by itself; returns its last line."""
-    out, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 0, f"the write ended with {process.returncode}"
-    return out.strip()
+    status = process.wait(DEADLINE)
+    assert status == 0, f"the write ended with {status}"
+    assert process.stdout is not None
+    with process.stdout as out:  # and not communicate(), which misses what readline() has buffered
+        return out.read().strip()
 
 
 def kill_often(store: Store, kills: int, count: int, seed: int) -> int:

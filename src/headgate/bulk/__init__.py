@@ -12,23 +12,29 @@ from __future__ import annotations
 
 from headgate.bulk.api import Options, delete, insert, update, upsert
 from headgate.bulk.errors import BadRow, BulkError, PoolTimeout, PoolTooLarge, SourceChanged, Stuck, WrongTarget
+from headgate.bulk.export import Export, export
 from headgate.bulk.model import Politeness, Reject, Result
+from headgate.bulk.reader import Reader, read
 from headgate.bulk.run_async import run_async
 
 __all__ = [
     "BadRow",
     "BulkError",
+    "Export",
     "Options",
     "Politeness",
     "PoolTimeout",
     "PoolTooLarge",
+    "Reader",
     "Reject",
     "Result",
     "SourceChanged",
     "Stuck",
     "WrongTarget",
     "delete",
+    "export",
     "insert",
+    "read",
     "run_async",
     "update",
     "upsert",

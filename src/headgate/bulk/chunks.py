@@ -27,7 +27,7 @@ class Chunk:
     """Where each of them stands in the source."""
     rows: list[Any]
     """The same rows as they came, for the report if the database refuses one."""
-    places: list[int | None] = field(default_factory=list)
+    places: list[Any] = field(default_factory=list)
     bad: list[Reject] = field(default_factory=list)
     """The rows that could not be encoded."""
 
@@ -41,7 +41,7 @@ class Chunk:
             return self.lines[number - self.start]
         return self.lines[self.numbers.index(number)] if number in self.numbers else None
 
-    def place_at(self, number: int) -> int | None:
+    def place_at(self, number: int) -> Any:
         return self.places[number - self.start] if self.places else None
 
 

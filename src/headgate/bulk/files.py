@@ -65,14 +65,14 @@ class CsvFile:
             if record:
                 yield record
 
-    def skip(self, count: int, place: int | None) -> None:
+    def skip(self, count: int, place: Any) -> None:
         if place is None:
             _skip_rows(self.rows(), count)
             return
         self._file.seek(place)
         self._read = place
 
-    def place(self) -> int | None:
+    def place(self) -> Any:
         return self._place
 
     def picker(self, names: Sequence[str], exact: bool) -> Pick:
@@ -121,14 +121,14 @@ class JsonLines:
             except msgspec.DecodeError as error:
                 yield _Broken(str(error))
 
-    def skip(self, count: int, place: int | None) -> None:
+    def skip(self, count: int, place: Any) -> None:
         if place is None:
             _skip_rows(self.rows(), count)
             return
         self._file.seek(place)
         self._read = place
 
-    def place(self) -> int | None:
+    def place(self) -> Any:
         return self._place
 
     def picker(self, names: Sequence[str], exact: bool) -> Pick:

@@ -32,12 +32,12 @@ class Frame:
     def rows(self) -> Iterator[Any]:
         return self._stream
 
-    def skip(self, count: int, place: int | None) -> None:
+    def skip(self, count: int, place: Any) -> None:
         for done in range(count):
             if next(self._stream, None) is None:
                 raise_short(count, done)
 
-    def place(self) -> int | None:
+    def place(self) -> Any:
         return None
 
     def picker(self, names: Sequence[str], exact: bool) -> Pick:

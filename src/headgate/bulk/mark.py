@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
 
     first: str = ""
     last: str = ""
-    place: int | None = None
+    place: Any = None
 
     def text(self) -> str:
         return msgspec.json.encode(self).decode()

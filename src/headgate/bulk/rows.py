@@ -30,10 +30,10 @@ class Source(Protocol):
 
     def rows(self) -> Iterator[Any]: ...
 
-    def skip(self, count: int, place: int | None) -> None:
+    def skip(self, count: int, place: Any) -> None:
         """Make row `count` (from 0) the next one; `place` is what `place()` told when that row was yielded."""
 
-    def place(self) -> int | None:
+    def place(self) -> Any:
         """Where the row last yielded began, for sources that can seek."""
 
     def picker(self, names: Sequence[str], exact: bool) -> Pick:
@@ -57,12 +57,12 @@ class Plain:
     def rows(self) -> Iterator[Any]:
         return self._stream
 
-    def skip(self, count: int, place: int | None) -> None:
+    def skip(self, count: int, place: Any) -> None:
         skipped = sum(1 for _ in itertools.islice(self._stream, count))
         if skipped < count:
             raise_short(count, skipped)
 
-    def place(self) -> int | None:
+    def place(self) -> Any:
         return None
 
     def picker(self, names: Sequence[str], exact: bool) -> Pick:

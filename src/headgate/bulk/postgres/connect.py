@@ -42,8 +42,15 @@ def _detached(engine: Engine) -> psycopg.Connection[Any]:
     return connection
 
 
+def twin_of(engine: Engine) -> Engine:
+    """The same database through psycopg, whatever driver the engine uses; opens nothing."""
+    if engine.dialect.driver == "psycopg":
+        return engine
+    return create_engine(engine.url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
+
+
 def _by_url(engine: Engine) -> psycopg.Connection[Any]:
-    twin = create_engine(engine.url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    twin = twin_of(engine)
     _, arguments = twin.dialect.create_connect_args(twin.url)
     arguments.pop("context", None)
     return psycopg.connect(**arguments)
