@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from headgate.base.errors import Unavailable, UnknownStream
+from headgate.base.model import Batch, Event, NewEvent
+from headgate.gateway.follows import Follows
+
+pytestmark = pytest.mark.anyio
+
+
+class FakeStreams:
+    """One stream in memory, whose engine can be cut."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.news = asyncio.Condition()
+        self.cuts = 0
+        self.follows = 0
+        self.unknown = False
+
+    async def append(self, stream: str, events: Sequence[NewEvent]) -> int:
+        async with self.news:
+            for one in events:
+                self.events.append(Event(len(self.events) + 1, one.kind, one.data, 0.0, one.terminal))
+            self.news.notify_all()
+        return len(self.events)
+
+    async def read(self, stream: str, after: int, most: int = 1000) -> Batch:
+        if self.unknown:
+            raise UnknownStream("no such stream")
+        await asyncio.sleep(0)
+        found = [event for event in self.events if event.offset > after][:3]
+        return Batch(found, found[-1].offset if found else after)
+
+    async def follow(self, stream: str, after: int) -> AsyncIterator[Event]:
+        self.follows += 1
+        if self.unknown:
+            raise UnknownStream("no such stream")
+        cuts = self.cuts
+        while True:
+            for event in self.events[after:]:
+                after = event.offset
+                yield event
+                if event.terminal:
+                    return
+            async with self.news:
+                while len(self.events) <= after and self.cuts == cuts:
+                    await self.news.wait()
+            if self.cuts != cuts:
+                raise Unavailable("the engine is away")
+
+    async def cut(self) -> None:
+        async with self.news:
+            self.cuts += 1
+            self.news.notify_all()
+
+
+class Reader:
+    def __init__(self) -> None:
+        self.got: list[dict[str, Any]] = []
+
+    def event(self, stream: str, frame: bytes, kind: str, terminal: bool) -> None:
+        self.got.append(json.loads(frame[frame.index(b"{") :]))
+
+    @property
+    def offsets(self) -> list[int]:
+        return [int(one["offset"]) for one in self.got]
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.got and self.got[-1].get("terminal"))
+
+
+async def settle() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def new_follows(streams: FakeStreams) -> Follows:
+    return Follows(lambda: streams, sleep=lambda _: asyncio.sleep(0))
+
+
+async def test_many_followers_cost_one_and_each_gets_all_after_its_offset() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    await streams.append("s", [NewEvent("progress", {"done": n}) for n in range(10)])
+    first, second, third = Reader(), Reader(), Reader()
+    follows.follow(first, "s", 0)
+    await settle()
+    follows.follow(second, "s", 4)
+    follows.follow(third, "s", 10)
+    await settle()
+    await streams.append("s", [NewEvent("log", "x"), NewEvent("result", {"result": 1}, terminal=True)])
+    await settle()
+    assert first.offsets == list(range(1, 13))
+    assert second.offsets == list(range(5, 13))
+    assert third.offsets == [11, 12]
+    assert all(reader.ended for reader in (first, second, third))
+    assert streams.follows == 1
+    assert len(follows) == 0
+
+
+async def test_a_late_follower_of_a_moving_stream_misses_and_repeats_nothing() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    follows.follow(Reader(), "s", 0)
+    late: list[Reader] = []
+    for number in range(200):
+        await streams.append("s", [NewEvent("log", number)])
+        if number % 20 == 7:
+            late.append(Reader())
+            follows.follow(late[-1], "s", 0)
+        await asyncio.sleep(0)
+    await streams.append("s", [NewEvent("result", None, terminal=True)])
+    for _ in range(20):
+        await settle()
+    assert [reader.offsets for reader in late] == [list(range(1, 202))] * len(late)
+
+
+async def test_an_engine_that_goes_away_leaves_no_gap() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    reader = Reader()
+    follows.follow(reader, "s", 0)
+    for number in range(20):
+        await streams.append("s", [NewEvent("log", number)])
+        if number % 5 == 0:
+            await streams.cut()
+        await settle()
+    await streams.append("s", [NewEvent("failed", {"type": "E", "message": "m", "traceback": "secret"}, terminal=True)])
+    await settle()
+    assert reader.offsets == list(range(1, 22))
+    assert reader.got[-1]["data"] == {"type": "E", "message": "m"}
+    assert streams.follows >= 4
+
+
+async def test_an_unknown_stream_ends_with_a_word() -> None:
+    streams = FakeStreams()
+    streams.unknown = True
+    follows = new_follows(streams)
+    reader = Reader()
+    follows.follow(reader, "s", 0)
+    await settle()
+    assert [one["event"] for one in reader.got] == ["gone"]
+    assert reader.ended
+
+
+async def test_nobody_left_ends_the_following() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    reader = Reader()
+    follows.follow(reader, "s", 0)
+    await settle()
+    follows.unfollow(reader, "s")
+    assert len(follows) == 0
+    await streams.append("s", [NewEvent("log", 1)])
+    await settle()
+    assert reader.got == []
+    await follows.close()
