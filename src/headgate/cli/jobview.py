@@ -53,9 +53,9 @@ def card(record: JobRecord, now: float) -> RenderableType:
     for name, value in _facts(record, now):
         grid.add_row(name, Text(value))
     head = Text.assemble((record.id, "bold"), "  ", (record.spec.function, "bold"), "  ", _state(record))
-    parts: list[RenderableType] = [head, Padding(grid, (0, 0, 0, 2))]
+    parts: list[RenderableType] = [head, Padding(grid, (0, 0, 0, 2), expand=False)]
     if record.failure is not None and record.failure.traceback:
-        parts.append(Padding(Text(record.failure.traceback.rstrip(), style="dim"), (1, 0, 0, 2)))
+        parts.append(Padding(Text(record.failure.traceback.rstrip(), style="dim"), (1, 0, 0, 2), expand=False))
     return Group(*parts)
 
 

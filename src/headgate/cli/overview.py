@@ -181,4 +181,4 @@ def _table(*columns: str) -> Table:
 
 
 def _section(*parts: RenderableType) -> RenderableType:
-    return Padding(Group(*parts), (1, 0, 0, 2))
+    return Padding(Group(*parts), (1, 0, 0, 2), expand=False)

@@ -31,7 +31,7 @@ def table(status: dict[str, Any]) -> RenderableType:
         ("● ", "bold green"), ("Headgate ", "bold"), (status["version"], "bold"), " serves", _pid(status)
     )
     foot = Text("Ctrl-C stops · headgate status shows what runs · headgate reload takes new code", style="dim")
-    return Padding(Group(head, Padding(grid, (0, 0, 0, 2)), Padding(foot, (0, 0, 0, 2))), (0, 0))
+    return Group(head, Padding(grid, (0, 0, 0, 2), expand=False), Padding(foot, (0, 0, 0, 2), expand=False))
 
 
 def _pid(status: dict[str, Any]) -> tuple[str, str]:

@@ -33,15 +33,17 @@ def describe(exc: BaseException) -> Failed:
 
 
 def _trimmed(exc: BaseException) -> str:
-    return "".join(traceback.format_exception(type(exc), exc, _from_user_code(exc.__traceback__))).rstrip()
+    found = _from_user_code(exc.__traceback__)
+    if found is None and not isinstance(exc, SyntaxError):  # a syntax error names its place itself
+        found = exc.__traceback__
+    return "".join(traceback.format_exception(type(exc), exc, found)).rstrip()
 
 
 def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame that is not ours; all of it when every frame is."""
-    frame = trace
-    while frame is not None and _is_machinery(frame.tb_frame.f_code.co_filename):
-        frame = frame.tb_next
-    return frame or trace
+    """The traceback from the first frame on that is not ours; None when there is none."""
+    while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return trace
 
 
 def _is_machinery(filename: str) -> bool:

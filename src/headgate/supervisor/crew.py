@@ -255,9 +255,11 @@ class Crew:
         reload = self._reload
         if reload is None:
             return
-        for number in reload.runs.values():
-            if number in self.runs:
-                self._kill(self.runs[number], now)
+        for run in [self.runs[number] for number in reload.runs.values() if number in self.runs]:
+            if run.phase is Phase.SERVING:  # it may have taken work already
+                self._send_stop(run, self._limits.stop, now)
+            else:
+                self._kill(run, now)
         self._say("error", f"Generation {reload.generation} failed to start; the old one serves on. {failure.message}")
         self._end_reload(reload, failure, now)
 

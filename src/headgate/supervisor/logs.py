@@ -19,5 +19,6 @@ def set_up(process: str, level: str) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
-    if level != "debug":  # uvicorn tells of its own start and end, which say nothing beside the start-up table
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    if level != "debug":  # what they tell of themselves is said in our own words
+        for chatty in ("uvicorn.error", "watchfiles.main"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)

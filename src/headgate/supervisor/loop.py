@@ -192,8 +192,7 @@ class Supervisor:
 
     def _files_changed(self) -> None:
         if self._reloader is not None:
-            self._reloader.take()
-            log.info("Source files changed")
+            log.info("%s changed", self._reloader.take())
             self._happened(events.ReloadAsked(next(self._numbers)))
 
     def _close_reloader(self) -> None:

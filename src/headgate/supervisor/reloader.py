@@ -19,13 +19,15 @@ class Reloader:
     def __init__(self, folders: Sequence[str]) -> None:
         self.readable, self._writable = socket.socketpair()
         self._folders = [Path(folder) for folder in folders]
+        self._changed = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="headgate-reload", daemon=True)
         self._thread.start()
 
-    def take(self) -> None:
-        """Take the bytes that told of changes."""
+    def take(self) -> str:
+        """Take the bytes that told of changes; returns the name of a file that did."""
         self.readable.recv(4096)
+        return self._changed
 
     def close(self) -> None:
         self._stop.set()
@@ -40,5 +42,6 @@ class Reloader:
         changes = watch(
             *self._folders, watch_filter=wanted, step=_QUIET_MS, stop_event=self._stop, raise_interrupt=False
         )
-        for _ in changes:
+        for batch in changes:
+            self._changed = Path(min(path for _, path in batch)).name
             self._writable.send(b"\0")

@@ -85,7 +85,7 @@ STORIES = [
     (
         "reload fails: the old one serves on",
         [*BOOT, "reload 7", "fast#2 ready", "slow#2 fails typo"],
-        ["kill fast#2", "kill slow#2", "kill jobs#2", "answer 7 typo", "announce ready"],
+        ["stop fast#2 30", "kill slow#2", "kill jobs#2", "answer 7 typo", "announce ready"],
     ),
     (
         "reload: death after ready counts too",
