@@ -70,7 +70,7 @@ class Wire:
         return self._empty.wait(seconds)
 
     def _nudge(self) -> None:
-        with contextlib.suppress(BlockingIOError, InterruptedError):  # a nudge is already on its way
+        with contextlib.suppress(OSError):  # a nudge is on its way already, or the channel has ended
             self._wake.send(b"\0")
 
     def _run(self) -> None:
@@ -83,6 +83,8 @@ class Wire:
                         break
                 except (OSError, ProtocolError):
                     break
+        for end in (self._channel, self._waker, self._wake):
+            end.close()
         self._lost()
 
     def _turn(self, selector: selectors.BaseSelector) -> bool:
