@@ -6,6 +6,8 @@ see it too). Parts that may run inside or outside of a job, such as `headgate.bu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -38,3 +40,13 @@ CURRENT: Final[ContextVar[JobContext | None]] = ContextVar("headgate_job", defau
 
 WORK: Final[ContextVar[str | None]] = ContextVar("headgate_work", default=None)
 """The name of the handler or job function being run (`GET /orders/<id>`, `shop:reprice`), for tags and tallies."""
+
+
+@contextmanager
+def working(name: str) -> Iterator[None]:
+    """Mark what runs within as a run of `name`."""
+    token = WORK.set(name)
+    try:
+        yield
+    finally:
+        WORK.reset(token)

@@ -14,8 +14,10 @@ from headgate.bulk.api import Options, delete, insert, update, upsert
 from headgate.bulk.errors import BadRow, BulkError, PoolTimeout, PoolTooLarge, SourceChanged, Stuck, WrongTarget
 from headgate.bulk.export import Export, export
 from headgate.bulk.model import Politeness, Reject, Result
+from headgate.bulk.pool import pool, stats
 from headgate.bulk.reader import Reader, read
 from headgate.bulk.run_async import run_async
+from headgate.bulk.statements import watch_statements
 
 __all__ = [
     "BadRow",
@@ -34,8 +36,11 @@ __all__ = [
     "delete",
     "export",
     "insert",
+    "pool",
     "read",
     "run_async",
+    "stats",
     "update",
     "upsert",
+    "watch_statements",
 ]
