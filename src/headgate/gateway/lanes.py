@@ -261,6 +261,7 @@ class Board:
     def _start(self, work: Work, seat: Seat) -> None:
         seat.running += 1
         work.seat = seat
+        work.gone = True  # from the waiting room: a cancel after its end must not count it out a second time
 
     def _next(self, seat: Seat) -> Work | None:
         if not seat.free:
