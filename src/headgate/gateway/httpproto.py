@@ -18,10 +18,16 @@ MAX_LINE: Final = 16 * 1024
 MAX_HEAD: Final = 64 * 1024
 """Bytes of all headers of a request."""
 MAX_HEADERS: Final = 200
+LINGER: Final = 2.0
+"""Seconds for a refused client to take the answer and stop sending."""
 GONE: Final = "headgate.gone"
 """The key of a scope under which a request's handler puts what is to be called when its client goes away."""
 CUT: Final = "headgate.cut"
 """The key of a scope under which it finds what ends the connection in the middle of a response."""
+
+
+REFUSE: Final = "headgate.refuse"
+"""The key of a scope under which it finds what answers before the body is read, and ends the connection."""
 
 
 class Front(Protocol):
@@ -51,6 +57,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._raw_head = 0
         self._refusal: Page | None = None
         self._departed = False
+        self._lingering: asyncio.TimerHandle | None = None
         self.upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -64,6 +71,8 @@ class HttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         waiting = [cycle, *(queued for queued, _ in self.pipeline)] if cycle is not None else []
         super().connection_lost(exc)
+        if self._lingering is not None:
+            self._lingering.cancel()
         self.leave()
         for one in waiting:
             if not one.response_complete:
@@ -82,7 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._departed = True
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._lingering is not None:
             return
         super().data_received(data)
         if self.head_since is not None and not self.upgraded and not self.transport.is_closing():
@@ -95,7 +104,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.head_since is None:
             self.head_since = self.loop.time()
         self._head_bytes = self._raw_head = 0
-        cast(dict[str, Any], self.scope)[CUT] = self.cut
+        scope = cast(dict[str, Any], self.scope)
+        scope[CUT], scope[REFUSE] = self.cut, self.refuse
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -126,11 +136,23 @@ class HttpProtocol(HttpToolsProtocol):
         self.refuse(self._refusal or _MALFORMED)
 
     def refuse(self, refusal: Page) -> None:
-        """Answer with a page of ours and end the connection; nothing more of it is read."""
+        """Answer with a page of ours and end the connection.
+
+        What still comes is read and dropped for a moment: closing on unread bytes would reset the connection, and
+        the client might not see the page (RFC 9112 §9.6).
+        """
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is None or cycle.response_complete:
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started:
+                self.cut()
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self._lingering is None and not self.transport.is_closing():
             self.transport.write(refusal.wire())
-        self.transport.close()
+            self.transport.write_eof()
+            self.flow.resume_reading()
+            self._lingering = self.loop.call_later(LINGER, self.transport.close)
 
     def late(self, now: float, limit: float) -> bool:
         """Whether the head of a request has been under way for longer than `limit` seconds."""

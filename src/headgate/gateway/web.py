@@ -15,7 +15,7 @@ from headgate.gateway.calls import Call, Expired, Gone, Lost, TimedOut
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.heads import BadHead, Trust, outgoing, read
 from headgate.gateway.heads import Head as RequestHead
-from headgate.gateway.httpproto import CUT, GONE
+from headgate.gateway.httpproto import CUT, GONE, REFUSE
 from headgate.gateway.pages import Page, page
 from headgate.link.messages import Chunk, Fail, Head, Scope
 
@@ -118,7 +118,7 @@ class Web:
                 send, page(400, "malformed", f"The request has {exc}. Check the client or the proxy."), b""
             )
             return
-        body = await self._body(head, receive, send) if head.length or head.chunked else _NOTHING
+        body = await self._body(scope, head, receive, send) if head.length or head.chunked else _NOTHING
         if body is None:
             return
         method = scope["method"]
@@ -137,18 +137,18 @@ class Web:
             if self.on_done is not None:
                 self.on_done(scope, head, call, status, sent)
 
-    async def _body(self, head: RequestHead, receive: Receive, send: Send) -> Body | None:
+    async def _body(self, scope: Message, head: RequestHead, receive: Receive, send: Send) -> Body | None:
         """The whole body; None when there will be none and the client was told."""
+        refuse: Callable[[Page], None] = scope[REFUSE]
         if head.length > self._spool.most:
-            await self._too_large(head, send)
+            refuse(self._too_large())
             return None
         try:
-            body = await self._spool.take(receive)
+            return await self._spool.take(receive)
         except TooLarge:
-            await self._too_large(head, send)
+            refuse(self._too_large())
         except TooSlow as exc:
-            told = page(408, "upload_too_slow", f"The upload was given up: {exc}.", headers=_CLOSE)
-            await _send_page(send, told, head.request_id.encode())
+            refuse(page(408, "upload_too_slow", f"The upload was given up: {exc}."))
         except Disconnected:
             pass
         except OSError as exc:
@@ -157,14 +157,10 @@ class Web:
                 507, "spool_full", "The server cannot keep the body: its disk fails or is full.", retry_after=30
             )
             await _send_page(send, told, head.request_id.encode())
-        else:
-            return body
         return None
 
-    async def _too_large(self, head: RequestHead, send: Send) -> None:
-        most = self._spool.most
-        told = page(413, "body_too_large", f"The body is over {most} bytes, the setting max_body.", headers=_CLOSE)
-        await _send_page(send, told, head.request_id.encode())
+    def _too_large(self) -> Page:
+        return page(413, "body_too_large", f"The body is over {self._spool.most} bytes, the setting max_body.")
 
     async def _run(self, call: Call, scope: Message, head: RequestHead, send: Send) -> tuple[int, int]:
         """Have the call run and send its response; returns status and bytes."""
@@ -198,7 +194,6 @@ class Web:
 
 
 _NOTHING: Final = Body()
-_CLOSE: Final = ((b"connection", b"close"),)
 
 
 async def _respond(call: Call, first: Head, request_id: bytes, headless: bool, send: Send) -> tuple[int, int]:
