@@ -27,6 +27,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._armed = False
+        self._delivered = False
         self._error: HeadgateError | None = None
         self._main = threading.main_thread().ident
 
@@ -38,6 +39,7 @@ class Interrupts:
     def armed(self) -> Iterator[None]:
         """Within this block an interrupt is raised; one that comes outside of it is forgotten."""
         self._error = None
+        self._delivered = False
         self._armed = True
         try:
             yield
@@ -50,17 +52,23 @@ class Interrupts:
         return self._error
 
     def send(self, error: HeadgateError) -> bool:
-        """Raise `error` in the job that runs now; False if none does, or if it has been interrupted before."""
-        if not self._armed or self._error is not None or self._main is None:
+        """Raise `error` in the job that runs now; False if none does, or if it has been raised already.
+
+        To be called again until it returns False: a signal that comes just before the main thread enters a
+        blocking call does not end that call, and only the next one does.
+        """
+        if not self._armed or self._delivered or self._main is None:
             return False
-        self._error = error
+        if self._error is None:
+            self._error = error
         signal.pthread_kill(self._main, SIGNAL)
         return True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         error = self._error
-        if not self._armed or error is None:
+        if not self._armed or self._delivered or error is None:
             return
+        self._delivered = True
         loop = asyncio._get_running_loop()
         if loop is None:
             raise error

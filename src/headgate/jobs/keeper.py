@@ -332,7 +332,8 @@ class Keeper:
 
     def _look(self, run: Run, now: float) -> None:
         timeout = run.claim.job.spec.timeout
-        if run.interrupted_at is not None:
+        if run.interrupted_at is not None and run.reason is not None:
+            self._interrupt(run.reason)
             if now - run.interrupted_at > GRACE:
                 self._send(self._end_process(run))
                 run.interrupted_at = now
