@@ -14,7 +14,10 @@ from headgate.simulate.scenario import Action, Reply, User
 
 
 class StoryClicks(Clicks):
-    """`click`: nothing of this user is under way. `click_behind_own_update`: their own update is."""
+    """`click`: nothing of this user is under way. `click_behind_own_update`: their own update is.
+
+    Parameters: those of `Clicks`, and `in_order`: the app handles a connection's messages one after the other.
+    """
 
     name = "story"
 
@@ -25,7 +28,7 @@ class StoryClicks(Clicks):
         action = super().act(user, click_id, heavy)
         if heavy:
             user.data["updates"].add(click_id)
-        elif user.data["updates"]:
+        elif user.data["updates"] and self.params.get("in_order"):
             return Action(action.message, name="click_behind_own_update")
         return action
 

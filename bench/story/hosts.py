@@ -27,6 +27,8 @@ class Host:
     """The simulator's name of what ends a heavy click: its answer, or the result of its job."""
     ordered: bool
     """Whether a heavy click's answer comes before that of the user's next click."""
+    in_order: bool
+    """Whether the app's own loop makes a user's next click wait for their update."""
 
 
 def _peer(peer: Peer, database: str, port: int, **more: str) -> dict[str, str]:
@@ -83,8 +85,8 @@ def headgate_jobs(folder: Path, database: str) -> object:
 
 
 HOSTS = {
-    "eventlet": Host("Eventlet original", eventlet, "update", True),
-    "headgate": Host("Headgate, app unchanged", headgate_inline, "update", True),
-    "starlette": Host("Starlette + uvicorn + RQ", starlette_rq, "update", False),
-    "headgate_jobs": Host("Headgate with jobs", headgate_jobs, "update.result", True),
+    "eventlet": Host("Eventlet original", eventlet, "update", True, True),
+    "headgate": Host("Headgate, app unchanged", headgate_inline, "update", True, True),
+    "starlette": Host("Starlette + uvicorn + RQ", starlette_rq, "update", False, False),
+    "headgate_jobs": Host("Headgate with jobs", headgate_jobs, "update.result", True, False),
 }

@@ -34,6 +34,7 @@ def turn(host: Host, postgres: Postgres, seconds: float, seed: int) -> dict[str,
             report = api.run(
                 url,
                 scenario=SCENARIO,
+                params={"in_order": host.in_order},
                 users=USERS,
                 rate=RATE,
                 heavy=HEAVY,
@@ -112,8 +113,8 @@ def _result(raw: dict[str, list[dict[str, float]]], rounds: int, seconds: float)
             "the Eventlet original: gunicorn 23, one Eventlet worker (examples/story/peer_eventlet)",
             f"Starlette + uvicorn + RQ: one process, {RQ_WORKERS} RQ workers (examples/story/peer_starlette_rq)",
             "Headgate: `headgate run` with its defaults",
-            "light: clicks of users who have no update of their own under way; those who have are in a column of"
-            " their own, because one connection's messages are answered in order",
+            "light: clicks of users who have no update of their own under way; where the app's own loop answers a"
+            " connection's messages in order, a click behind one's own update is in a column of its own",
         ],
         tables=[table],
         ratios=_ratios(medians),
