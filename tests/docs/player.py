@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from tests.docs.pages import Block
 from tests.support.chromium import Chromium, Page
@@ -38,6 +39,7 @@ class Player:
         self._browser = browser
         self._page: Page | None = None
         self._server: Process | None = None
+        self._reloads = False
         self._stack = ExitStack()
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self._env = {"PATH": path, "HEADGATE_BIND": f"127.0.0.1:{self.port}", "PYTHONUNBUFFERED": "1", **(env or {})}
@@ -72,14 +74,20 @@ class Player:
     def _file(self, block: Block) -> None:
         path = self.folder / block.value
         path.parent.mkdir(parents=True, exist_ok=True)
-        before = self._generation() if self._server is not None else 0
-        path.write_text(block.text)
-        if self._server is not None and path.suffix == ".py":
-            until(lambda: self._generation() > before, f"{block.where}: the server has reloaded", 60, every=0.2)
+        before = self._status()["generation"] if self._reloads else 0
+        path.write_text(self._typed(block.text))
+        if self._reloads and path.suffix == ".py":
+            until(lambda: self._reloaded(before), f"{block.where}: the server has reloaded", 60, every=0.2)
 
-    def _generation(self) -> int:
-        """The newest generation that serves, as `headgate status` tells."""
-        return newest_generation(self._command("headgate status --json"))
+    def _reloaded(self, before: int) -> bool:
+        """Whether a newer generation serves, and it alone: the old one would take a message until it has left."""
+        status = self._status()
+        old = [one for one in status["processes"] if one["role"] == "app" and one["generation"] <= before]
+        return status["generation"] > before and not old
+
+    def _status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._command("headgate status --json"))
+        return found
 
     def _run(self, block: Block) -> None:
         self.printed = "".join(self._command(command, block.where) for command in block.commands())
@@ -103,6 +111,8 @@ class Player:
         words = ["bash", "-c", f"exec {self._typed(command)}"]
         self._server = Process("server", words, self.folder, env=self._env)
         self._server.wait_ready(self._ready, 60)
+        until(lambda: self._status()["state"] == "running", f"{block.where}: all processes serve", 60, every=0.2)
+        self._reloads = "--reload" in command
 
     def _ready(self) -> bool:
         try:
@@ -135,15 +145,11 @@ class Player:
                 self._tab().wait_for(f"{content}.includes({json.dumps(text)})", 60)
             else:
                 raise AssertionError(f"{block.where}: nobody knows how to {step!r}")
-        assert self._tab().errors == [], f"{block.where}: {self._tab().errors}"
+        errors = [error for error in self._tab().errors if "/favicon.ico" not in error]
+        assert errors == [], f"{block.where}: {errors}"
 
     def _tab(self) -> Page:
         if self._page is None:
             assert self._browser is not None, "this page is played without a browser"
             self._page = self._stack.enter_context(self._browser.page())
         return self._page
-
-
-def newest_generation(status: str) -> int:
-    """The newest generation in the output of `headgate status --json`."""
-    return int(json.loads(status)["generation"])
