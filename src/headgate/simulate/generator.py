@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -128,6 +129,9 @@ class Generator:
         self.floor.origin = origin
         faults = UserFaults(self._spec, self.players, self.floor, self._note)
         await self._pause(max(origin - time.monotonic(), 0))
+        # A full collection over 10,000 users' objects takes tens of milliseconds, which would be measured.
+        gc.collect()
+        gc.freeze()
         self._phase = "running"
         for player in self.players:
             player.retry()

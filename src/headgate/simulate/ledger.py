@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from headgate.simulate.scenario import IDS_PER_USER, Action, Reply, User
 
 Expectation = Literal["answer", "result", "auto"]
-ENDINGS = frozenset({"result", "failed"})
+ENDINGS: Final = frozenset({"result", "failed"})
+REMEMBERED: Final = 1000
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Ledger:
         self._answers: dict[int, Pending] = {}
         self._results: dict[str, Pending] = {}
         self._early: dict[str, str] = {}
-        self._ended: set[str] = set()
+        self._ended: dict[str, None] = {}
 
     @property
     def outstanding(self) -> int:
@@ -130,12 +131,18 @@ class Ledger:
         self._user.following.pop(stream, None)
         click = self._results.pop(stream, None)
         if click is not None:
-            self._ended.add(stream)
+            self._remember(stream)
             return Outcome(reply.kind, click)
         if stream in self._ended or stream in self._early:
             return Outcome("duplicated")
         self._early[stream] = reply.kind
         return Outcome("early")
+
+    def _remember(self, stream: str) -> None:
+        """Keep the newest ended streams: a second end that comes much later is merely unexpected."""
+        self._ended[stream] = None
+        if len(self._ended) > REMEMBERED:
+            del self._ended[next(iter(self._ended))]
 
     def _advances(self, stream: str, offset: str | int | None) -> bool:
         """Whether the offset is past the last one seen; strings of one length compare like numbers."""

@@ -118,6 +118,20 @@ def test_a_scenario_that_raises_is_exit_code_5(target: Target, workdir: Path) ->
     assert read_report(workdir / "r.json").counts["sent"] > 0
 
 
+def test_a_generator_process_that_dies_is_exit_code_3_with_what_the_others_measured(
+    target: Target, workdir: Path
+) -> None:
+    (workdir / "dies.py").write_text(
+        "import os\nfrom headgate.simulate.builtin import Clicks\n\n"
+        "class Dies(Clicks):\n    def act(self, user, click_id, heavy):\n"
+        "        if user.number == 1: os._exit(9)\n        return super().act(user, click_id, heavy)\n"
+    )
+    done = command(target(), "--scenario", "dies.py", *SHORT, "--processes", "2", "--json", "r.json", cwd=workdir)
+    assert done.returncode == ExitCode.INVALID
+    assert "generator process 1 ended early (exit code 9)" in done.stdout
+    assert read_report(workdir / "r.json").counts["answered"] > 0
+
+
 @pytest.mark.parametrize("order", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_writes_a_partial_report(target: Target, workdir: Path, order: signal.Signals) -> None:
     arguments = [target(), "--users", "10", "--rate", "5/user", "--for", "10m", "--json", "r.json", "--live"]

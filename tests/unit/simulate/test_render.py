@@ -12,12 +12,13 @@ from rich.console import Console
 
 from headgate.simulate.compare import compare
 from headgate.simulate.histogram import Histogram
+from headgate.simulate.render.charts import latency_over_time
 from headgate.simulate.render.html import compare_page, html_page
 from headgate.simulate.render.junit import junit_xml
 from headgate.simulate.render.plot import Scale, linear, logarithmic, ticks, time_ticks
 from headgate.simulate.render.prometheus import prometheus_text
 from headgate.simulate.render.text import print_comparison, print_report
-from headgate.simulate.report import Judgement, Report
+from headgate.simulate.report import Judgement, Moment, Report, Second
 from tests.unit.simulate.reports import busy_report, make_report
 
 OBJECTIVES = [
@@ -78,6 +79,17 @@ def test_the_page_has_the_plots_and_their_marks() -> None:
     assert tags.seen["figure"] == 5  # click, distribution, traffic, generator, server memory
     for words in ("click: latency over time", "reconnect <storm>", "server: memory (MB)", "error: HTTP 503"):
         assert words.replace("error: HTTP 503", "HTTP 503") in text
+
+
+def test_a_long_run_is_drawn_in_bins_that_keep_the_worst() -> None:
+    seconds = [
+        Second(at=at, counts={}, series={"click": Moment(count=1, p50=0.001, p99=0.9 if at == 77 else 0.01, max=1.0)})
+        for at in range(3600)
+    ]
+    plot = latency_over_time(make_report(quick(1), timeline=seconds, seconds=3600.0), "click")
+    p99 = next(line.points for line in plot.lines if line.name == "p99")
+    assert len(p99) == 600
+    assert [at for at, value in p99 if value > 0.5] == [75.0]
 
 
 def test_scales_map_to_the_unit_range() -> None:

@@ -8,9 +8,10 @@ from typing import Final
 
 from headgate.simulate.amounts import show_seconds
 from headgate.simulate.render.plot import Line, Plot, Scale, linear, logarithmic, time_ticks
-from headgate.simulate.report import Report
+from headgate.simulate.report import Moment, Report
 
 COLOURS: Final = ("c1", "c2", "c3", "c4", "c5", "c6")
+MOST_POINTS: Final = 600
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999, 0.9999)
 
 
@@ -39,26 +40,43 @@ def _marks(report: Report) -> list[tuple[float, str]]:
 
 def latency_over_time(report: Report, series: str) -> Plot:
     """p50, p99 and the worst of each second in which clicks were meant to happen."""
-    seconds = [(s.at, s.series[series]) for s in report.timeline if series in s.series and s.at >= 0]
+    width = max(round(report.seconds / MOST_POINTS), 1)
+    seconds = _binned([(s.at, s.series[series]) for s in report.timeline if series in s.series and s.at >= 0], width)
     values = [value for _, moment in seconds for value in (moment.p50, moment.max)]
     x = _time(report)
     lines = [
-        Line("worst", [(at + 0.5, m.max) for at, m in seconds], "c3"),
-        Line("p99", [(at + 0.5, m.p99) for at, m in seconds], "c2"),
-        Line("p50", [(at + 0.5, m.p50) for at, m in seconds], "c1"),
+        Line("worst", [(at + width / 2, m.max) for at, m in seconds], "c3"),
+        Line("p99", [(at + width / 2, m.p99) for at, m in seconds], "c2"),
+        Line("p50", [(at + width / 2, m.p50) for at, m in seconds], "c1"),
     ]
     hints = [
         (
             float(at),
-            at + 1.0,
-            f"{at}–{at + 1} s: {m.count} × {series}\np50 {show_seconds(m.p50)}"
+            float(at + width),
+            f"{at}–{at + width} s: {m.count} × {series}\np50 {show_seconds(m.p50)}"
             f"\np99 {show_seconds(m.p99)}\nworst {show_seconds(m.max)}",
         )
         for at, m in seconds
     ]
     ticks = time_ticks(x.high)
-    title = f"{series}: latency over time"
+    title = f"{series}: latency over time" + (f" (each {width} s: the worst second's p99)" if width > 1 else "")
     return Plot(title, x, logarithmic(values), ticks, show_seconds, lines, _marks(report), hints)
+
+
+def _binned(seconds: Sequence[tuple[int, Moment]], width: int) -> list[tuple[int, Moment]]:
+    """Seconds put together for a long run; the worst of each bin is kept, for it must not vanish from the plot."""
+    if width == 1:
+        return list(seconds)
+    bins: dict[int, list[Moment]] = {}
+    for at, found in seconds:
+        bins.setdefault(at // width * width, []).append(found)
+    return [(at, _together(moments)) for at, moments in sorted(bins.items())]
+
+
+def _together(moments: Sequence[Moment]) -> Moment:
+    count = sum(m.count for m in moments)
+    middle = sum(m.p50 * m.count for m in moments) / max(count, 1)
+    return Moment(count=count, p50=middle, p99=max(m.p99 for m in moments), max=max(m.max for m in moments))
 
 
 def distribution(reports: Sequence[tuple[Report, str]]) -> Plot:

@@ -7,11 +7,11 @@ every 127.0.0.x is an address of this machine (macOS wants `ifconfig lo0 alias 1
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import ipaddress
 import itertools
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -90,7 +90,7 @@ class SourceAddresses:
     def _bind(self, sock: socket.socket, kind: int) -> None:
         if self._turn is None or kind != socket.AF_INET:
             return
-        with contextlib.suppress(OSError):  # not Linux: there bind() picks the port
+        if sys.platform == "linux":  # elsewhere bind() picks the port, and that is that
             sock.setsockopt(socket.IPPROTO_IP, _BIND_NO_PORT, 1)
         sock.bind((next(self._turn), 0))
 
