@@ -25,7 +25,7 @@ class Tokens:
     """
 
     def __init__(self, secret: str, clock: Clock | None = None) -> None:
-        self._signer = URLSafeTimedSerializer[str](secret, salt=_SALT)
+        self._signer = URLSafeTimedSerializer(secret, salt=_SALT)
         self._clock = clock or SystemClock()
 
     def sign(self, kind: str, name: str, ttl: float) -> str:
