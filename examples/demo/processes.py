@@ -11,6 +11,8 @@ from headgate.base.errors import HeadgateError
 from headgate.config.folder import DataFolder
 from headgate.supervisor.control import Question, ask
 
+_ORDER: Final = ("gateway", "app", "jobs", "broker")
+"""From the browser inwards."""
 _PATIENCE: Final = 2.0
 """Seconds that the supervisor has for its answer."""
 
@@ -27,7 +29,8 @@ class Processes:
             status = ask(self._control, Question("status"), _PATIENCE).data
         except HeadgateError:
             return None
-        return [tile(process) for process in status["processes"]]
+        processes = sorted(status["processes"], key=lambda each: (_ORDER.index(each["role"]), each["place"]))
+        return [tile(process) for process in processes]
 
 
 def tile(process: Mapping[str, Any]) -> dict[str, Any]:
