@@ -40,14 +40,21 @@ def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE, ever
 class Supervised:
     """A supervisor of stand-ins in a folder of its own."""
 
-    def __init__(self, folder: Path, traits: str = "", env: dict[str, str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        traits: str = "",
+        env: dict[str, str] | None = None,
+        wrap: tuple[str, ...] = (),
+        **settings: Any,
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         defaults: dict[str, Any] = {"bind": (f"127.0.0.1:{self.port}",), "gateways": 1, "workers": 1, "jobs": 1}
         self.settings = Settings(**{**defaults, "data": str(folder / "d"), **settings})
         self.mark = new_mark()
         self.traits(traits)
-        command = [sys.executable, str(SUPERVISE), msgspec.json.encode(self.settings).decode()]
+        command = [*wrap, sys.executable, str(SUPERVISE), msgspec.json.encode(self.settings).decode()]
         self.process = Process("supervisor", command, folder, env={**self.mark, **(env or {})}, cwd=folder)
 
     def traits(self, traits: str) -> None:
@@ -350,3 +357,24 @@ def test_service_manager_hears_ready_reloading_and_stopping(start: Start, workdi
         os.kill(supervised.process.pid, signal.SIGTERM)
         assert hear("STOPPING")["STOPPING"] == "1"
         assert supervised.process.popen.wait(PATIENCE) == 0
+
+
+ACTIVATE = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+os.dup2(listener.fileno(), 3, inheritable=True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""What systemd does for a service with a .socket unit."""
+
+
+def test_sockets_of_systemd_are_taken_in_place_of_bind(start: Start) -> None:
+    port = free_port()
+    supervised = start(wrap=(sys.executable, "-c", ACTIVATE, str(port)))
+    supervised.wait_running()
+    assert supervised.ask(Question("status")).data["addresses"] == [f"http://127.0.0.1:{port}"]
+    assert not accepts(supervised.port)
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as dialled:
+        assert int(dialled.makefile().readline()) == supervised.pid("gateway-0")
+    assert supervised.end() == 0

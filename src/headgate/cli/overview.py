@@ -67,7 +67,8 @@ def _doing(process: Status) -> Text:
     if process["role"] == "jobs":
         return _job(stats)
     if process["role"] == "gateway":
-        words = [_count(stats, "connections", "connection"), _count(stats, "workers", "app worker")]
+        sockets = _count(stats, "sockets", "socket") if stats.get("sockets") else ""
+        words = [_count(stats, "connections", "connection"), sockets, _count(stats, "workers", "app worker")]
     elif process["role"] == "broker":
         words = [_count(stats, "clients", "client"), _count(stats, "following", "follower")]
     else:

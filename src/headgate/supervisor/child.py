@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import io
 import logging
 import os
 import socket
@@ -85,6 +86,8 @@ class Child:
         parent.die_with(brief.supervisor)
         parent.leave_signals_to_supervisor()
         faulthandler.enable()
+        if isinstance(sys.stdout, io.TextIOWrapper):  # what the app prints is seen when it is printed, in a pipe too
+            sys.stdout.reconfigure(line_buffering=True)
         listeners = [_inherit(number) for number in brief.listeners]
         child = cls(brief, listeners, None if brief.link is None else _inherit(brief.link))
         logs.set_up(child.name.split(".", maxsplit=1)[0], brief.settings.log_level)

@@ -16,7 +16,7 @@ import msgspec
 
 import headgate
 from headgate.config.settings import Settings
-from headgate.supervisor import channel, events, folder, sockets
+from headgate.supervisor import channel, events, folder, sockets, system
 from headgate.supervisor.channel import Brief
 from headgate.supervisor.control import ControlServer, Question, Reply
 from headgate.supervisor.crew import Crew
@@ -89,6 +89,7 @@ class Supervisor:
         stack.callback(possession.close)
         self._settings = msgspec.structs.replace(settings, secret=folder.secret(settings))
         self._folder = possession.folder
+        system.raise_descriptor_limit()
         self._open_sockets(stack)
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._notifier = Notifier(os.environ)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,3 +35,15 @@ def look(pid: int) -> Facts | None:
         rss=int(fields[21]) * _PAGE,
         stopped=fields[0] in "Tt",
     )
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process and its children open as many descriptors as the system grants; returns how many.
+
+    Each connection is one, and shells start programs with 1024.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS promises an infinity that it does not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
