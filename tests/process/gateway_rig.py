@@ -148,7 +148,8 @@ class Rig:
         link = socket.socket(socket.AF_UNIX)
         link.bind(self.link_path)
         link.listen()
-        pins = {"lane": {"GET /": "fast", "POST /echo": "fast", "ws /ws": "fast", "ws /ws:message": "fast"}}
+        fast = ("GET /", "POST /echo", "ws /ws", "ws /ws:message", "ws /ws:disconnect")
+        pins = {"lane": dict.fromkeys(fast, "fast")}
         self.gateway = Gateway(
             Settings(data=str(self.folder), **{**pins, **settings}),
             index=0,

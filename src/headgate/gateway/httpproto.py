@@ -174,6 +174,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.refuse(_MALFORMED)  # a handshake behind a request that is not answered yet
             return
+        if self.parser.get_method() != b"GET":
+            self.refuse(_ONLY_GET)
+            return
         self.connections.discard(self)
         self.upgraded = True
         self.head_since = None
@@ -203,4 +206,5 @@ _TOO_LARGE: Final = page(
 )
 _HOST: Final = page(400, "bad_host", "A request needs exactly one valid Host header. Check the client or the proxy.")
 _LATE: Final = page(408, "head_too_slow", "The request's head did not come in time. Send it in one go.")
+_ONLY_GET: Final = page(405, "method_not_allowed", "A WebSocket begins with GET.", headers=((b"allow", b"GET"),))
 _NO_CONNECT: Final = page(405, "method_not_allowed", "CONNECT is for proxies, and this is none.")
