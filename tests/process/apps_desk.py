@@ -155,7 +155,7 @@ def live_disconnect(sock: Any, code: int, reason: str, room: str) -> None:
     note(f"live {room} ended {code}")
 
 
-@loops.route("/loop/<name>")
+@loops.route("/loop/<name>")  # type: ignore[untyped-decorator]
 def loop(ws: Any, name: str) -> None:
     ws.send(f"hello {name}")
     try:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -150,7 +151,7 @@ def test_a_handler_that_raises_or_dies_leaves_the_socket_open(desk: Desk) -> Non
 def test_a_job_is_followed_to_its_end_on_the_socket(desk: Desk) -> None:
     with desk.socket("/live/x") as sock:
         job_id = sock.ask({"type": "count", "to": 5})["job_id"]
-        events = []
+        events: list[Any] = []
         while not (events and events[-1].get("terminal")):
             events.append(sock.receive(20))
         assert {event["stream"] for event in events} == {f"jobs/{job_id}"}

@@ -20,6 +20,14 @@ log = logging.getLogger("headgate.app")
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0
 
 
+class Carried(Protocol):
+    """A stream that is under way."""
+
+    def credit(self, amount: int) -> None: ...
+
+    def cancel(self) -> None: ...
+
+
 class Fed(Protocol):
     """A stream that the client goes on talking on."""
 
@@ -46,7 +54,7 @@ class Link:
         on_closed: Callable[[Link], None],
         threads: Threads | None = None,
     ) -> None:
-        self.streams: dict[int, Exchange] = {}
+        self.streams: dict[int, Carried] = {}
         self.fed: dict[int, Fed] = {}
         self.gateway: GatewayHello | None = None
         self._dispatch = dispatch
@@ -72,7 +80,8 @@ class Link:
 
     def opened(self, stream: int, handler: str) -> Exchange:
         """A new stream."""
-        exchange = self.streams[stream] = Exchange(self, stream, handler)
+        exchange = Exchange(self, stream, handler)
+        self.streams[stream] = exchange
         return exchange
 
     def feeds(self, stream: int, fed: Fed) -> None:

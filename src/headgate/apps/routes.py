@@ -47,7 +47,7 @@ class PlainRoutes:
         self.rules = [(f"ws {rule}", rule) for rule in self._sockets]
 
     def request(self, method: str, path: str, host: str) -> Match:
-        return Match(f"{_method(method)} *")
+        return Match(f"{method_name(method)} *")
 
     def websocket(self, path: str, host: str) -> Match:
         if path in self._sockets:
@@ -62,15 +62,17 @@ class FlaskRoutes:
     that a fast app worker makes before every request costs a dictionary look-up.
 
     Args:
-        app: the Flask app.
+        app: the Flask app; or a Quart one, whose map is of the same kind.
+        sockets: rules of native sockets declared beside it, if they are not in its map.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, sockets: list[str] | None = None) -> None:
+        self._native = PlainRoutes(sockets)
         self._map = app.url_map
-        self._by_host = bool(self._map.host_matching or app.subdomain_matching)
+        self._by_host = bool(self._map.host_matching or getattr(app, "subdomain_matching", False))
         self._server_name = app.config.get("SERVER_NAME") or ""
         self._known: dict[tuple[str, str, str], Match] = {}
-        self.rules = list(_listed(self._map))
+        self.rules = [*self._native.rules, *_listed(self._map)]
 
     def request(self, method: str, path: str, host: str) -> Match:
         """The handler of a request. `path` is percent-decoded and without the root path."""
@@ -78,7 +80,8 @@ class FlaskRoutes:
 
     def websocket(self, path: str, host: str) -> Match:
         """The handler of a handshake."""
-        return self._find("ws", path, host if self._by_host else "")
+        native = self._native.websocket(path, host)
+        return native if native.rule is not None else self._find("ws", path, host if self._by_host else "")
 
     def _find(self, method: str, path: str, host: str) -> Match:
         key = (method, path, host)
@@ -101,8 +104,8 @@ class FlaskRoutes:
                 path, "GET" if websocket else method, return_rule=True, websocket=websocket, query_args={}
             )
         except (HTTPException, RoutingException):
-            return Match("ws *" if websocket else f"{_method(method)} *")
-        return Match(f"ws {rule.rule}" if websocket else f"{_method(method)} {rule.rule}", rule.rule, arguments)
+            return Match("ws *" if websocket else f"{method_name(method)} *")
+        return Match(f"ws {rule.rule}" if websocket else f"{method_name(method)} {rule.rule}", rule.rule, arguments)
 
     def _subdomain(self, host: str) -> str | None:
         if not host or self._map.host_matching:
@@ -120,5 +123,6 @@ def _listed(url_map: Any) -> Iterator[tuple[str, str]]:
                 yield f"{method} {rule.rule}", rule.rule
 
 
-def _method(method: str) -> str:
+def method_name(method: str) -> str:
+    """The method as a part of a name: one of those that HTTP knows, or OTHER, since clients can make up any number."""
     return method if method in _METHODS else "OTHER"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headgate.apps.worker import AppWorker, WorkerPlan
+from headgate.apps.plan import WorkerPlan
+from headgate.apps.worker import AppWorker
 from headgate.declare import binding
 from headgate.library import secret_of
 from headgate.roles.choose import open_bridge

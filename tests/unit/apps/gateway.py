@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from headgate.apps.asgi_host import AsgiHost
 from headgate.apps.links import Links
 from headgate.apps.loader import Loaded
-from headgate.apps.worker import WorkerPlan, WsgiHost
+from headgate.apps.plan import WorkerPlan
+from headgate.apps.wsgi_host import WsgiHost
 from headgate.link.messages import (
     VERSION,
     Cancel,
@@ -160,65 +162,70 @@ class FakeGateway:
 class Hosted:
     """An app in a worker of its own thread, linked with a fake gateway."""
 
-    def __init__(self, host: WsgiHost, gateway: FakeGateway, call: Callable[[Callable[[], Any]], Any]) -> None:
+    def __init__(
+        self, host: WsgiHost | AsgiHost, gateway: FakeGateway, call: Callable[[Callable[[], Any]], Any]
+    ) -> None:
         self.host = host
         self.gateway = gateway
         self.call = call
         """Runs a function on the worker's loop."""
 
 
-@contextlib.contextmanager
-def hosted(app: Any, folder: Path, **plan: Any) -> Iterator[Hosted]:
-    """Host an app as an app worker does, all but its process."""
-    path = str(folder / "g.sock")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
-    listener.settimeout(PATIENCE)
-    given: dict[str, Any] = {
-        "app": "x:app",
-        "name": "app-slow-0.1",
-        "lane": "slow",
-        "generation": 1,
-        "links": [path],
-        "slots": 4,
-    }
-    made = WorkerPlan(**(given | plan))
-    host = WsgiHost(Loaded(app, "wsgi", contextlib), made)
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
+class _Serving:
+    """The worker's loop, on a thread of its own."""
 
-    async def serve() -> None:
-        links = Links([path], host.hello, host.dispatch, host.threads)
+    def __init__(self, app: Any, asgi: bool, plan: WorkerPlan) -> None:
+        loaded = Loaded(app, "asgi" if asgi else "wsgi", contextlib)
+        self.host: WsgiHost | AsgiHost = (AsgiHost if asgi else WsgiHost)(loaded, plan)
+        self.loop = asyncio.new_event_loop()
+        self._paths = plan.links
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self.loop.run_until_complete, args=[self._serve()], daemon=True)
+        self._thread.start()
+
+    async def _serve(self) -> None:
+        host = self.host
+        await host.start()
+        links = Links(self._paths, host.hello, host.dispatch, host.threads)
         await links.start()
-
-        async def tick() -> None:
-            while True:
-                host.tick()
-                await asyncio.sleep(0.02)
-
-        ticking = asyncio.create_task(tick())
-        await stop.wait()
+        ticking = asyncio.create_task(self._tick())
+        await self._stop.wait()
         ticking.cancel()
         host.end()
+        await host.stop(PATIENCE)
         await links.close()
 
-    def call(function: Callable[[], Any]) -> Any:
+    async def _tick(self) -> None:
+        while True:
+            self.host.tick()
+            await asyncio.sleep(0.02)
+
+    def call(self, function: Callable[[], Any]) -> Any:
         async def run() -> Any:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(run(), loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(PATIENCE)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], daemon=True)
-    thread.start()
-    try:
-        sock, _ = listener.accept()
-        gateway = FakeGateway(sock)
-        yield Hosted(host, gateway, call)
-        gateway.close()
-    finally:
-        listener.close()
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(PATIENCE)
-        host.close()
-        loop.close()
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(PATIENCE)
+        self.loop.close()
+
+
+@contextlib.contextmanager
+def hosted(app: Any, folder: Path, *, asgi: bool = False, **plan: Any) -> Iterator[Hosted]:
+    """Host an app as an app worker does, all but its process."""
+    path = str(folder / "g.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(PATIENCE)
+        given: dict[str, Any] = {"app": "x:app", "name": "app-slow-0.1", "lane": "slow", "generation": 1, "slots": 4}
+        serving = _Serving(app, asgi, WorkerPlan(**(given | {"links": [path]} | plan)))
+        try:
+            sock, _ = listener.accept()
+            gateway = FakeGateway(sock)
+            yield Hosted(serving.host, gateway, serving.call)
+            gateway.close()
+        finally:
+            serving.close()

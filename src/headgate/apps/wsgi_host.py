@@ -1,0 +1,127 @@
+"""A WSGI app with all that runs its handlers: threads, and the loops of its loop sockets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from headgate.apps import flask_sock
+from headgate.apps.contexts import Contexts, FlaskContexts, PlainContexts, is_flask
+from headgate.apps.dispatch import WsgiDispatcher
+from headgate.apps.environ import EnvironMaker
+from headgate.apps.events import event_finder
+from headgate.apps.exchange import Exchange
+from headgate.apps.lane_check import LaneCheck
+from headgate.apps.links import Threads
+from headgate.apps.loader import Loaded
+from headgate.apps.loop_runner import LoopRunner
+from headgate.apps.loops import LoopPolicy
+from headgate.apps.pace import Pace
+from headgate.apps.plan import WorkerPlan
+from headgate.apps.pool import HandlerPool
+from headgate.apps.routes import FlaskRoutes, PlainRoutes, Routes
+from headgate.apps.sockets import NativeSockets
+from headgate.apps.turns import TurnGate
+from headgate.apps.wsgi import WsgiRunner
+from headgate.declare import registry
+from headgate.link.messages import VERSION, Timed, WorkerHello
+
+
+class WsgiHost:
+    """A WSGI app with all that runs its handlers.
+
+    Args:
+        loaded: the app.
+        plan: of the worker.
+    """
+
+    def __init__(self, loaded: Loaded, plan: WorkerPlan) -> None:
+        self.app = app = loaded.app
+        flask_app = app if is_flask(app) else _gate_app()
+        environs = EnvironMaker()
+        contexts: Contexts = PlainContexts() if flask_app is None else FlaskContexts(flask_app, environs)
+        self.routes: Routes = PlainRoutes(list(registry.sockets)) if flask_app is None else FlaskRoutes(flask_app)
+        self._check = LaneCheck(plan.lane, plan.lanes)
+        self._pool = HandlerPool(plan.slots)
+        self.threads: Threads | None = (self._pool, Pace())
+        self._gate = TurnGate(plan.loop_turns)
+        self._timed: list[tuple[Exchange, Timed]] = []
+        policy = LoopPolicy(
+            self._gate, event_finder(plan.event_field), self._check.is_fast, self._turn, max(1, plan.inbox // 4)
+        )
+        self._loops = LoopRunner(app, environs, policy, plan.loop_threads)
+        flask_sock.install()
+        self.dispatch = WsgiDispatcher(
+            self.routes,
+            self._check,
+            WsgiRunner(app, environs),
+            NativeSockets(registry.sockets, contexts),
+            self._loops,
+        )
+        self.hello = WorkerHello(
+            version=VERSION,
+            worker=plan.name,
+            pid=os.getpid(),
+            lane=plan.lane,
+            generation=plan.generation,
+            slots=plan.slots,
+            app="wsgi",
+            rules=self.routes.rules,
+            pinned=self._pinned(),
+            functions=sorted(registry.jobs),
+        )
+
+    @property
+    def busy(self) -> int:
+        """Handlers under way or about to be."""
+        return self._pool.busy + self._pool.waiting + len(self._loops.connections)
+
+    def drain(self) -> None:
+        """Begin nothing new."""
+        self.dispatch.draining = True
+
+    def end(self) -> None:
+        """End the loops."""
+        self._loops.stop()
+
+    async def start(self) -> None:
+        """A WSGI app needs no start-up."""
+
+    async def stop(self, seconds: float) -> None:
+        """Let the handler threads end; the ones that run something are daemons and do not hold up the process."""
+        self._pool.close(timeout=min(seconds, 0.1))
+
+    def tick(self) -> None:
+        """What is to be done now and then, on the loop."""
+        self._gate.lend()
+        timed, self._timed = self._timed, []
+        for exchange, message in timed:
+            exchange.link.send(message)
+
+    def stats(self) -> Mapping[str, Any]:
+        traffic = self.dispatch.traffic
+        return {
+            "threads": self._pool.threads,
+            "busy": self._pool.busy,
+            "waiting": self._pool.waiting,
+            "loops": len(self._loops.connections),
+            "turns_waiting": self._gate.waiting,
+            "requests": traffic.requests,
+            "messages": traffic.messages,
+            "handshakes": traffic.handshakes,
+            "bounced": traffic.bounced,
+        }
+
+    def _turn(self, exchange: Exchange, handler: str, run: float) -> None:
+        self._timed.append((exchange, Timed(handler, run)))
+
+    def _pinned(self) -> dict[str, str]:
+        """Loops belong into the slow lane: their turns are not known beforehand."""
+        loops = {handler: "slow" for handler, rule in self.routes.rules if handler.startswith("ws ")}
+        return {handler: lane for handler, lane in loops.items() if handler.removeprefix("ws ") not in registry.sockets}
+
+
+def _gate_app() -> Any:
+    """The Flask app that a `Headgate` object was given, for an app that only wraps it."""
+    return next((gate.app for gate in registry.gates if gate.app is not None), None)
