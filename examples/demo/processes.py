@@ -46,7 +46,7 @@ _Tile = tuple[str, str, bool]
 
 
 def _gateway(_: str | None, stats: Mapping[str, Any]) -> _Tile:
-    return "Gateway", f"holds {stats.get('connections', 0)} sockets", False
+    return "Gateway", f"holds {stats.get('sockets', 0)} sockets", False
 
 
 def _app(lane: str | None, stats: Mapping[str, Any]) -> _Tile:
