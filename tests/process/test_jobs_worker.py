@@ -93,6 +93,32 @@ def test_a_job_may_enqueue(shared: Crew) -> None:
     until(lambda: (record := shared.bridge.get(inner)) is not None and record.state is JobState.SUCCEEDED, "inner")
 
 
+def test_a_job_may_ask_to_be_run_again(shared: Crew) -> None:
+    handle = shared.app.asks_again.enqueue()
+    assert handle.wait(20) == 3
+    assert handle.get().failures == 0
+
+
+def test_a_chain_and_a_group_hand_their_results_on(shared: Crew) -> None:
+    echo, total = shared.app.echo, shared.app.total
+    assert shared.app.gate.chain(echo.prepared(4), total.prepared(), total.prepared()).wait(20) == 4
+    handle = shared.app.gate.group([echo.prepared(n) for n in range(5)], then=total.prepared())
+    assert handle.wait(20) == 10
+    progress = [event.data for event in shared.bridge.read(handle.stream).events if event.kind == "progress"]
+    assert progress[-1] == {"done": 5, "total": 5}
+
+
+def test_layers_are_an_onion(shared: Crew) -> None:
+    shared.app.write.options(tags=("layered",)).enqueue("core").wait(20)
+    ledger = [line for line in shared.ledger() if line in ("outer in", "inner", "core", "outer out")]
+    assert ledger == ["outer in", "inner", "core", "outer out"]
+
+
+def test_crons_of_the_app_are_known_to_the_engine(shared: Crew) -> None:
+    (one,) = shared.bridge.call(shared.bridge.engine.operations.crons)
+    assert (one[0], one[1].name, one[1].expression) == ("jobsapp:app", "jobsapp:ticks", "* * * * *")
+
+
 def test_many_short_jobs_all_run(shared: Crew) -> None:
     handles = shared.app.echo.enqueue_many([[n] for n in range(2_000)])
     assert [handle.wait(30) for handle in handles] == list(range(2_000))

@@ -113,6 +113,36 @@ def counts_on(job, to):
     return start
 
 @gate.job()
+def asks_again(job):
+    if job.tries < 3:
+        job.retry(in_=0.05)
+    return job.tries
+
+@gate.job()
+def total(job):
+    return sum(job.before)
+
+@gate.cron("* * * * *", missed="all")
+def ticks():
+    note("tick")
+
+@gate.around_jobs
+def outer(job, call):
+    if job.record.spec.tags != ("layered",):
+        return call()
+    note("outer in")
+    try:
+        return call()
+    finally:
+        note("outer out")
+
+@gate.around_jobs
+def inner(job, call):
+    if job.record.spec.tags == ("layered",):
+        note("inner")
+    return call()
+
+@gate.job()
 def enqueues():
     return echo.enqueue("inner").id
 """

@@ -13,6 +13,7 @@
      │   ├─ JobTimeout         raised inside a job that has run past its timeout
      │   ├─ JobCancelled       raised inside a job that was cancelled; and by waiting for a cancelled one
      │   ├─ JobHandedBack      raised inside a job whose worker must stop before it ends; it runs again
+     │   ├─ RetryAsked         raised by job.retry(): the job ends this try and is run again later
      │   ├─ JobFailed          raised by waiting for a job that has failed for good
      │   └─ WrongState         the order does not fit the job's state (cancel a finished job)
      ├─ LeaseLost              the job worker's hold on a job has passed to another
@@ -103,6 +104,18 @@ class JobFailed(JobError):
         self.kind = kind
         self.reason = reason
         self.traceback = traceback
+
+
+class RetryAsked(JobError):
+    """Raised by `job.retry()` to end the try and begin another one later; not a failure.
+
+    Args:
+        delay: seconds until then.
+    """
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(f"the job asked to be run again in {delay:g} s")
+        self.delay = delay
 
 
 class JobHandedBack(JobError):

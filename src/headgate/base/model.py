@@ -74,6 +74,29 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result_ttl: float = 86_400.0
     """Seconds that the finished job and its stream are kept."""
     created_at: float = 0.0
+    after: tuple[str, ...] = ()
+    """It waits until these jobs have ended. If one of them does not succeed, it is cancelled …"""
+    even_if_failed: bool = False
+    """… unless this is set: then it runs whatever became of them."""
+
+
+class Missed(StrEnum):
+    """What is done about moments of a cron that passed while nobody could act on them."""
+
+    SKIP = "skip"
+    ONCE = "once"
+    """One run for all of them."""
+    ALL = "all"
+
+
+class Cron(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that is put again and again. `job` is a template: each run has an id of its own."""
+
+    name: str
+    expression: str
+    job: JobSpec
+    zone: str = "UTC"
+    missed: Missed = Missed.ONCE
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from headgate.base.model import Batch, Claim, Event, JobRecord, JobSpec, JobState, NewEvent, Receipt, Settlement
+from headgate.base.model import Batch, Claim, Cron, Event, JobRecord, JobSpec, JobState, NewEvent, Receipt, Settlement
 
 
 class Service(Protocol):
@@ -126,6 +126,12 @@ class Operations(Protocol):
 
     async def queues(self) -> Mapping[str, Mapping[str, Any]]:
         """The rules of every queue that has some."""
+
+    async def set_crons(self, owner: str, crons: Sequence[Cron]) -> None:
+        """These are all crons of an app: others that it had before are forgotten, known ones keep their next moment."""
+
+    async def crons(self) -> Sequence[tuple[str, Cron, float]]:
+        """Every cron with its owner and its next moment."""
 
 
 class Streams(Protocol):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 import msgspec
 
-from headgate.base.errors import BadArguments, JobCancelled
+from headgate.base.errors import BadArguments, JobCancelled, RetryAsked
 from headgate.base.jobcontext import CURRENT, WORK
 from headgate.base.model import JobRecord, NewEvent
+from headgate.declare import binding
 
 
 class JobSide(Protocol):
@@ -66,6 +67,28 @@ class JobContext:
         """
         if self.cancelled:
             raise JobCancelled(f"job {self.id} was asked to end")
+
+    def retry(self, in_: float = 0.0) -> NoReturn:
+        """End this try and begin another one later, without calling it a failure: for what is not ready yet.
+
+        Args:
+            in_: seconds until then.
+
+        Raises:
+            RetryAsked: always; let it pass.
+        """
+        raise RetryAsked(max(0.0, in_))
+
+    @property
+    def before(self) -> list[Any]:
+        """The results of the jobs that this one waited for, in their order; None for one that did not succeed.
+
+        Raises:
+            Unavailable: the engine does not answer.
+        """
+        engine = binding.current().engine
+        records = [engine.get(job_id) for job_id in self._record.spec.after]
+        return [None if one is None or one.result is None else msgspec.msgpack.decode(one.result) for one in records]
 
     def progress(self, done: float, total: float | None = None, **extra: Any) -> None:
         """Tell followers how far the job is. Cheap: of many calls in a short time only the newest is sent.

@@ -6,14 +6,17 @@ through whatever engine the settings name. Only sockets need the gateway, and sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, overload
 
 from headgate.base.errors import ConfigError, Full
-from headgate.declare import binding, registry
+from headgate.base.model import JobSpec
+from headgate.declare import binding, registry, workflow
+from headgate.declare.handle import JobHandle
 from headgate.declare.job import JobFunction, make_options
 from headgate.declare.socket import Format, SocketRoute
+from headgate.declare.workflow import make_cron
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -109,6 +112,53 @@ class Headgate:
             return job
 
         return declare if function is None else declare(function)
+
+    def cron(
+        self,
+        expression: str,
+        /,
+        *,
+        zone: str = "UTC",
+        missed: str = "once",
+        name: str | None = None,
+        **options: Any,
+    ) -> Callable[[Callable[..., R]], JobFunction[R]]:
+        """Declare a function as a job that runs again and again: `@gate.cron("*/5 * * * *")`.
+
+        Each moment makes exactly one job, however many job workers there are.
+
+        Args:
+            expression: minute, hour, day of month, month, day of week, as in crontab(5); or @daily and the like.
+            zone: the IANA name of its time zone.
+            missed: moments that passed while nothing ran here: "skip" them, make up for them "once", or for "all".
+            name, options: as in `job`.
+
+        Raises:
+            ConfigError: a wrong expression, zone, policy or option.
+        """
+
+        def declare(target: Callable[..., R]) -> JobFunction[R]:
+            job: JobFunction[R] = self.job(name=name, **options)(target)
+            registry.crons[job.name] = make_cron(job, expression, zone, missed)
+            return job
+
+        return declare
+
+    def around_jobs(self, layer: registry.Layer) -> registry.Layer:
+        """Decorator: lay a function around every job of the app, `layer(job, call)`; it returns `call()`.
+
+        Layers are an onion: the one declared first is the outermost, and exceptions pass through all of them.
+        """
+        registry.layers.append(layer)
+        return layer
+
+    def chain(self, *calls: JobSpec) -> JobHandle:
+        """Enqueue jobs that run one after the other; see `workflow.chain`."""
+        return workflow.chain(calls)
+
+    def group(self, calls: Iterable[JobSpec], *, then: JobSpec, even_if_failed: bool = False) -> JobHandle:
+        """Enqueue jobs that run side by side, and one that completes them; see `workflow.group`."""
+        return workflow.group(calls, then, even_if_failed=even_if_failed)
 
     def socket(
         self,

@@ -174,6 +174,14 @@ class JobFunction(Generic[R]):
             handles += self._put(specs[at : at + MOST_AT_ONCE])
         return handles
 
+    def prepared(self, *args: Any, **kwargs: Any) -> JobSpec:
+        """One call that is not enqueued yet: what `gate.chain` and `gate.group` take.
+
+        Raises:
+            BadArguments: the arguments do not fit, or cannot be sent.
+        """
+        return self.spec(args, kwargs)
+
     def spec(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> JobSpec:
         """The job that `enqueue` would ask for.
 

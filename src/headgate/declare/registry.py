@@ -6,9 +6,11 @@ imports the app first and looks here afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from headgate.base.errors import ConfigError
+from headgate.base.model import Cron
 from headgate.declare.job import JobFunction
 from headgate.declare.socket import SocketRoute
 
@@ -20,6 +22,10 @@ class Gate(Protocol):
     """The Flask app, or None."""
     offloads: set[str]
     """Endpoints of routes that may be run as jobs."""
+
+
+Layer = Callable[[Any, Callable[[], Any]], Any]
+"""`layer(job, call)`: does what it does before, returns `call()`, does what it does after."""
 
 
 class _Declared(Protocol):
@@ -36,6 +42,10 @@ jobs: dict[str, JobFunction[Any]] = {}
 """Every declared job function by its name (`module:qualname` unless it was given one)."""
 sockets: dict[str, SocketRoute] = {}
 """Every declared native socket by its rule."""
+crons: dict[str, Cron] = {}
+"""What is put again and again, by name."""
+layers: list[Layer] = []
+"""What is laid around every job, the outermost first."""
 gates: list[Gate] = []
 """Every `Headgate` object of the process, in the order of their creation."""
 
@@ -62,6 +72,8 @@ def clear() -> None:
     """Forget everything: for tests that declare afresh."""
     jobs.clear()
     sockets.clear()
+    crons.clear()
+    layers.clear()
     gates.clear()
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -17,11 +18,17 @@ from headgate.base.errors import (
     JobTimeout,
     LeaseLost,
     ResultTooLarge,
+    RetryAsked,
 )
 from headgate.base.model import Failure, JobRecord, Outcome, Settlement
 from headgate.jobs.interrupt import Interrupts
+from headgate.jobs.middleware import Layer, onion
 from headgate.jobs.run import Run
 from headgate.jobs.usage import Meter
+
+
+OURS: Final = str(Path(__file__).parents[1])
+"""The folder of this package."""
 
 
 class Function(Protocol):
@@ -40,6 +47,7 @@ class Executor:
         context: makes the job's context from its record and its side.
         interrupts: of the main thread.
         result_bytes: the greatest result.
+        layers: what is laid around every job, the outermost first.
     """
 
     def __init__(
@@ -48,11 +56,13 @@ class Executor:
         context: Callable[[JobRecord, Run], Any],
         interrupts: Interrupts,
         result_bytes: int,
+        layers: Sequence[Layer] = (),
     ) -> None:
         self._functions = functions
         self._context = context
         self._interrupts = interrupts
         self._result_bytes = result_bytes
+        self._around = onion(layers)
         self._meter = Meter()
         self.proven: set[str] = set()
         """Functions that have returned in this process: none of them kills it at its first line."""
@@ -77,7 +87,8 @@ class Executor:
         spec = run.claim.job.spec
         function = self._functions[spec.function]
         args, kwargs = msgspec.msgpack.decode(spec.arguments)
-        value = function.call(self._context(run.claim.job, run), args, kwargs)
+        context = self._context(run.claim.job, run)
+        value = self._around(context, lambda: function.call(context, args, kwargs))
         self.proven.add(spec.function)
         return self._packed(value)
 
@@ -104,12 +115,16 @@ class Executor:
         if isinstance(exc, asyncio.CancelledError) and self._interrupts.error is not None:
             cause = self._interrupts.error
         outcome = self._outcome(run, cause)
+        if isinstance(cause, RetryAsked):
+            return Settlement(id=run.id, epoch=run.epoch, outcome=outcome, delay=cause.delay)
         failure = None if outcome is Outcome.RELEASED else describe(cause, exc)
         return Settlement(id=run.id, epoch=run.epoch, outcome=outcome, failure=failure)
 
     def _outcome(self, run: Run, exc: BaseException) -> Outcome:
         if isinstance(exc, JobHandedBack | LeaseLost):
             return Outcome.RELEASED
+        if isinstance(exc, RetryAsked):
+            return Outcome.RETRY
         if isinstance(exc, JobCancelled) and run.cancel_requested:
             return Outcome.CANCELLED
         if isinstance(exc, ResultTooLarge | BadResult):
@@ -125,17 +140,18 @@ class BadResult(HeadgateError):
 
 
 def describe(exc: BaseException, raised: BaseException | None = None) -> Failure:
-    """An exception as a record keeps it; the traceback begins in the user's code."""
-    shown = raised if raised is not None else exc
-    trace = shown.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("headgate."):
-        trace = trace.tb_next
-    lines = traceback.format_exception(type(shown), shown, trace or shown.__traceback__, limit=-50)
+    """An exception as a record keeps it; of its traceback what is the user's, not ours."""
     kind = type(exc)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(exc, HeadgateError):
-        name = kind.__qualname__
-    return Failure(name, _bounded(str(exc), 2_000), _bounded("".join(lines), 32_000))
+    named = kind.__module__ == "builtins" or isinstance(exc, HeadgateError)
+    name = kind.__qualname__ if named else f"{kind.__module__}.{kind.__qualname__}"
+    return Failure(name, _bounded(str(exc), 2_000), _bounded(_traceback(raised or exc), 32_000))
+
+
+def _traceback(exc: BaseException) -> str:
+    told = traceback.TracebackException.from_exception(exc)
+    theirs = [frame for frame in told.stack if not frame.filename.startswith(OURS)]
+    told.stack = traceback.StackSummary.from_list(theirs[-50:] or told.stack)
+    return "".join(told.format())
 
 
 def _bounded(text: str, most: int) -> str:

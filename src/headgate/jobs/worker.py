@@ -16,6 +16,7 @@ from headgate.jobs.execute import Executor, Function
 from headgate.jobs.interrupt import Interrupts
 from headgate.jobs.keeper import Keeper
 from headgate.jobs.logs import StreamHandler
+from headgate.jobs.middleware import Layer
 from headgate.jobs.run import Run
 from headgate.jobs.usage import rss
 
@@ -59,6 +60,7 @@ class JobWorker:
         loop: running in another thread.
         functions: declared job functions by name.
         context: makes the context that a job function is given.
+        layers: what is laid around every job, the outermost first.
     """
 
     def __init__(
@@ -72,10 +74,11 @@ class JobWorker:
         queues: Sequence[str] = ("*",),
         result_bytes: int = 1 << 20,
         recycle: Recycle | None = None,
+        layers: Sequence[Layer] = (),
     ) -> None:
         self._loop = loop
         self._interrupts = Interrupts()
-        self._execute = Executor(functions, context, self._interrupts, result_bytes)
+        self._execute = Executor(functions, context, self._interrupts, result_bytes, layers)
         self._recycle = recycle or Recycle()
         self._draining = threading.Event()
         self.keeper = Keeper(

@@ -32,6 +32,7 @@ def run(child: Child) -> None:
     bridge.open()
     try:
         load(settings.app)
+        bridge.call(bridge.engine.operations.set_crons, settings.app, list(registry.crons.values()))
         worker = JobWorker(
             child.name,
             bridge.engine,
@@ -41,6 +42,7 @@ def run(child: Child) -> None:
             queues=settings.queues,
             result_bytes=settings.job_result_bytes,
             recycle=Recycle(settings.job_max_jobs, settings.job_max_memory),
+            layers=registry.layers,
         )
         child.on_stop(worker.stop)
         pulse = threading.Thread(target=_pulse, args=(child, worker), name="headgate-pulse", daemon=True)

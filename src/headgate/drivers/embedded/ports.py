@@ -12,6 +12,7 @@ from headgate.base.errors import ConfigError
 from headgate.base.model import (
     Batch,
     Claim,
+    Cron,
     Event,
     JobRecord,
     JobSpec,
@@ -165,6 +166,13 @@ class Operations:
     async def queues(self) -> Mapping[str, Mapping[str, Any]]:
         reply: wire.Facts = await self._caller.ask(wire.Queues, repeat=True)
         return reply.facts
+
+    async def set_crons(self, owner: str, crons: Sequence[Cron]) -> None:
+        await self._caller.ask(lambda n: wire.SetCrons(n, owner, list(crons)), repeat=True)
+
+    async def crons(self) -> Sequence[tuple[str, Cron, float]]:
+        reply: wire.CronList = await self._caller.ask(wire.Crons, repeat=True)
+        return reply.crons
 
 
 class StreamPort:

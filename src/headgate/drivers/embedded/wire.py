@@ -26,7 +26,7 @@ from headgate.base.errors import (
     WrongState,
 )
 from headgate.base.frames import frame
-from headgate.base.model import Batch, Claim, JobRecord, JobSpec, JobState, NewEvent, Receipt, Settlement
+from headgate.base.model import Batch, Claim, Cron, JobRecord, JobSpec, JobState, NewEvent, Receipt, Settlement
 
 VERSION: Final = 1
 FRAME_LIMIT: Final = 64 * 1024 * 1024
@@ -145,6 +145,17 @@ class Queues(Message, frozen=True, array_like=True, tag="queues"):
     pass
 
 
+class SetCrons(Message, frozen=True, array_like=True, tag="set_crons"):
+    """All crons of an app."""
+
+    owner: str
+    crons: list[Cron]
+
+
+class Crons(Message, frozen=True, array_like=True, tag="crons"):
+    pass
+
+
 class Append(Message, frozen=True, array_like=True, tag="append"):
     stream: str
     events: list[NewEvent]
@@ -206,6 +217,8 @@ Request = (
     | Stats
     | SetQueue
     | Queues
+    | SetCrons
+    | Crons
     | Append
     | Read
     | Follow
@@ -266,6 +279,12 @@ class Facts(Message, frozen=True, array_like=True, tag="facts"):
     facts: dict[str, Any]
 
 
+class CronList(Message, frozen=True, array_like=True, tag="cron_list"):
+    """(owner, cron, next moment)."""
+
+    crons: Sequence[tuple[str, Cron, float]]
+
+
 class Page(Message, frozen=True, array_like=True, tag="page"):
     batch: Batch
 
@@ -302,6 +321,7 @@ Reply = (
     | State
     | Number
     | Facts
+    | CronList
     | Page
     | Pushed
     | Said

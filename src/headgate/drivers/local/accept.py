@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.base.errors import QueueFull
 from headgate.base.model import JobSpec, NewEvent, Receipt, job_stream
-from headgate.drivers.local import keys
+from headgate.drivers.local import keys, waits
 from headgate.drivers.local.rows import write_events
 from headgate.drivers.local.schema import QUEUED, SCHEDULED
 from headgate.drivers.local.store import Store
@@ -26,10 +26,12 @@ def put(store: Store, specs: Sequence[JobSpec]) -> list[Receipt]:
 
     Raises:
         QueueFull: one queue would exceed its depth; none is accepted.
+        UnknownJob: one waits for a job that there is not.
     """
     receipts = [Receipt(spec.id) for spec in specs]
     fresh: dict[str, JobSpec] = {}
     keyed: dict[str, str] = {}
+    older_of: dict[str, str] = {}
     known = _known_ids(store, specs)
     for at, spec in enumerate(specs):
         if spec.id in known or spec.id in fresh:
@@ -38,10 +40,14 @@ def put(store: Store, specs: Sequence[JobSpec]) -> list[Receipt]:
             older = keyed.get(spec.idempotency_key) or _by_idempotency_key(store, spec.idempotency_key)
             if older is not None:
                 receipts[at] = Receipt(older, created=False)
+                older_of[spec.id] = older
                 continue
             keyed[spec.idempotency_key] = spec.id
+        if older_of and spec.after:
+            spec = msgspec.structs.replace(spec, after=tuple(older_of.get(needed, needed) for needed in spec.after))
         fresh[spec.id] = spec
     if fresh:
+        waits.check(store, fresh)
         _check_depth(store, fresh.values())
         _insert(store, list(fresh.values()))
     return receipts
@@ -77,17 +83,17 @@ def _insert(store: Store, specs: Sequence[JobSpec]) -> None:
     first = store.numbers(len(specs))
     jobs, bodies, tags = [], [], []
     for seq, spec in enumerate(specs, first):
-        later = spec.not_before is not None and spec.not_before > store.now
+        later = bool(spec.after) or (spec.not_before is not None and spec.not_before > store.now)
         state = SCHEDULED if later else QUEUED
-        due = spec.not_before if later else None
+        due = spec.not_before if later and not spec.after else None
         head = (seq, spec.id, spec.queue, spec.function, state, spec.priority, due)
         jobs.append((*head, spec.deadline, spec.key, spec.limit, spec.idempotency_key, store.now))
         bodies.append((seq, msgspec.msgpack.encode(spec)))
         tags += [(tag, seq) for tag in set(spec.tags)]
         store.changes.counts[spec.queue, state] += 1
-        if later and spec.not_before is not None:
-            store.changes.falls_due(spec.not_before)
-        else:
+        if due is not None:
+            store.changes.falls_due(due)
+        elif not later:
             store.changes.ready = True
     store.db.executemany(_INSERT, jobs)
     store.db.executemany("INSERT INTO specs VALUES (?, ?)", bodies)
@@ -96,5 +102,7 @@ def _insert(store: Store, specs: Sequence[JobSpec]) -> None:
     for seq, spec in enumerate(specs, first):
         said = {"queue": spec.queue} | ({"not_before": spec.not_before} if spec.not_before else {})
         write_events(store, seq, job_stream(spec.id), 0, (NewEvent("queued", said),))
-        if spec.key is not None and not (spec.not_before is not None and spec.not_before > store.now):
+        if spec.after:
+            waits.begin(store, seq, spec)
+        elif spec.key is not None and not (spec.not_before is not None and spec.not_before > store.now):
             keys.entered(store, seq, spec.key, spec.limit)

@@ -20,7 +20,7 @@ from headgate.base.errors import HeadgateError, Unavailable
 from headgate.base.model import CANCELS
 from headgate.drivers.embedded import wire
 from headgate.drivers.embedded.wire import Message, Request
-from headgate.drivers.local import claims
+from headgate.drivers.local import claims, waits
 from headgate.drivers.local.hearers import Hearers
 from headgate.drivers.local.rates import Rates
 from headgate.drivers.local.requests import CatchUp, Desked, Done, Parts, Tick, carry_out
@@ -173,6 +173,7 @@ class Desk:
         self.store.begin()
         before = self.store.db.total_changes
         replies = [(peer, self._carry_out(peer, request)) for peer, request in batch]
+        waits.tell(self.store)
         granted = self.waiting.serve(self.store, self.rates)
         wrote = self.store.db.total_changes != before
         await self._commit(wrote)

@@ -97,7 +97,7 @@ def purge(store: Store, states: Sequence[JobState], queue: str | None, before: f
 def forget(store: Store, rows: Sequence[tuple[int, str, int]]) -> int:
     """Delete jobs (seq, queue, state) with all that belongs to them."""
     seqs = [(seq,) for seq, _, _ in rows]
-    for table, column in (("events", "stream"), ("specs", "seq"), ("tags", "seq"), ("jobs", "seq")):
+    for table, column in (("events", "stream"), ("specs", "seq"), ("tags", "seq"), ("waits", "seq"), ("jobs", "seq")):
         store.db.executemany(f"DELETE FROM {table} WHERE {column} = ?", seqs)
     for _, queue, state in rows:
         store.changes.counts[queue, state] -= 1

@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.drivers.embedded import wire
 from headgate.drivers.embedded.wire import Message
-from headgate.drivers.local import accept, claims, lookup, queues, streams, upkeep
+from headgate.drivers.local import accept, claims, crons, lookup, queues, streams, upkeep
 from headgate.drivers.local.rates import Rates
 from headgate.drivers.local.rows import fetch
 from headgate.drivers.local.store import Store
@@ -121,6 +121,15 @@ def _queues(parts: Parts, peer: Peer | None, request: wire.Queues) -> Done:
     return wire.Facts(request.n, queues.shown(parts.store))
 
 
+def _set_crons(parts: Parts, peer: Peer | None, request: wire.SetCrons) -> Done:
+    crons.replace(parts.store, request.owner, request.crons)
+    return wire.Ok(request.n)
+
+
+def _crons(parts: Parts, peer: Peer | None, request: wire.Crons) -> Done:
+    return wire.CronList(request.n, crons.listed(parts.store))
+
+
 def _append(parts: Parts, peer: Peer | None, request: wire.Append) -> Done:
     return wire.Number(request.n, streams.append(parts.store, request.stream, request.events))
 
@@ -184,6 +193,8 @@ _TABLE: Final[dict[type, Callable[[Parts, Peer | None, Any], Done]]] = {
     wire.Stats: _stats,
     wire.SetQueue: _set_queue,
     wire.Queues: _queues,
+    wire.SetCrons: _set_crons,
+    wire.Crons: _crons,
     wire.Append: _append,
     wire.Read: _read,
     wire.Follow: _follow,

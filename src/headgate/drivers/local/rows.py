@@ -157,6 +157,8 @@ def _account(store: Store, row: Row, spec: JobSpec, state: int, due: float | Non
     changes.counts[row.queue, state] += 1
     if row.state == RUNNING:
         changes.leases[row.id] = None
+    if state > RUNNING and store.waits + changes.waits > 0:
+        changes.ended.append((row.id, state))
     if state == QUEUED:
         changes.ready = True
     elif state == SCHEDULED and due is not None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from headgate.base.errors import ConfigError
 
-VERSION: Final = 1
+VERSION: Final = 2
 APPLICATION: Final = 0x48474154
 """SQLite's application_id: says that a file is ours before anything is changed in it ("HGAT")."""
 
@@ -85,10 +85,31 @@ CREATE TABLE events (
     PRIMARY KEY (stream, offset)
 ) WITHOUT ROWID;
 
+-- Which jobs (`seq`) wait for the end of which others (`needed`).
+CREATE TABLE waits (needed TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (needed, seq)) WITHOUT ROWID;
+CREATE INDEX waits_seq ON waits (seq);
+
+CREATE TABLE crons (
+    name TEXT PRIMARY KEY, owner TEXT NOT NULL, cron BLOB NOT NULL, next REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX crons_next ON crons (next);
+
 CREATE TABLE queues (queue TEXT PRIMARY KEY, rules BLOB NOT NULL) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final[Mapping[int, Callable[[sqlite3.Connection], None]]] = {}
+
+def _add_waits_and_crons(connection: sqlite3.Connection) -> None:
+    for statement in (
+        "CREATE TABLE waits (needed TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (needed, seq)) WITHOUT ROWID",
+        "CREATE INDEX waits_seq ON waits (seq)",
+        "CREATE TABLE crons (name TEXT PRIMARY KEY, owner TEXT NOT NULL, cron BLOB NOT NULL, next REAL NOT NULL)"
+        " WITHOUT ROWID",
+        "CREATE INDEX crons_next ON crons (next)",
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[sqlite3.Connection], None]]] = {1: _add_waits_and_crons}
 """From a version to the next one; each runs inside the one transaction of `prepare`."""
 
 

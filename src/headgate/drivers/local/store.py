@@ -65,6 +65,10 @@ class Changes:
         self.rules: dict[str, QueueRules] = {}
         self.again = False
         """Upkeep has not done all that is due."""
+        self.ended: list[tuple[str, int]] = []
+        """Jobs (id, state) that have ended; whoever waits for them is still to be told."""
+        self.waits = 0
+        """Waits begun, less those that are over."""
         self.ready = False
         """Something became claimable."""
         self.due: float | None = None
@@ -91,6 +95,8 @@ class Store:
         self.counts: Counter[tuple[str, int]] = Counter()
         self.leases: dict[str, Lease] = {}
         self.rules: dict[str, QueueRules] = {}
+        self.waits = 0
+        """How many waits of jobs for other jobs there are."""
         self._next = 1
         self.cancels: set[str] = set()
         """Running jobs whose cancellation was asked for."""
@@ -121,6 +127,7 @@ class Store:
                 self.leases[job] = until
         self.cancels |= changes.cancels
         self.rules |= changes.rules
+        self.waits += changes.waits
         return changes
 
     def rollback(self) -> None:
@@ -197,6 +204,7 @@ class Store:
             "SELECT 1 + max((SELECT coalesce(max(seq), 0) FROM jobs), (SELECT coalesce(max(seq), 0) FROM streams),"
             " (SELECT coalesce(max(claimed), 0) FROM jobs WHERE state = 2))"
         ).fetchone()
+        (self.waits,) = self.db.execute("SELECT count(*) FROM waits").fetchone()
         rows = self.db.execute("SELECT queue, rules FROM queues")
         self.rules = {queue: msgspec.msgpack.decode(rules, type=QueueRules) for queue, rules in rows}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from headgate.base import lifecycle
-from headgate.drivers.local import claims, keys, lookup
+from headgate.drivers.local import claims, crons, keys, lookup
 from headgate.drivers.local.rows import SELECT, Row, carry_out
 from headgate.drivers.local.schema import QUEUED, SCHEDULED
 from headgate.drivers.local.store import Store
@@ -16,10 +16,11 @@ AT_ONCE: Final = 500
 
 def turn(store: Store) -> bool:
     """Do what is due now; True if there may be more of it."""
-    done = (promote(store), overdue(store), claims.expire(store), prune(store))
-    following = store.db.execute("SELECT min(due) FROM jobs WHERE state = 0").fetchone()[0]
-    if following is not None:
-        store.changes.falls_due(following)
+    done = (crons.fire(store), promote(store), overdue(store), claims.expire(store), prune(store))
+    for query in ("SELECT min(due) FROM jobs WHERE state = 0", "SELECT min(next) FROM crons"):
+        (following,) = store.db.execute(query).fetchone()
+        if following is not None:
+            store.changes.falls_due(following)
     return max(done) >= AT_ONCE
 
 
