@@ -108,7 +108,7 @@ class Generator:
             due += gap
             if (wait := due - time.monotonic()) > 0.01:
                 await asyncio.sleep(wait)
-            if self._stopped.is_set() or self.floor.failure.done():
+            if self._cut_short:
                 break
         await self._settle(tasks)
         self.floor.opening = False
@@ -120,7 +120,7 @@ class Generator:
         deadline = time.monotonic() + self._spec.timeout + 1
         count = self.floor.measure.counts
         while count["opened"] + count["connect_failed"] < len(tasks):
-            if time.monotonic() > deadline or self._stopped.is_set() or self.floor.failure.done():
+            if time.monotonic() > deadline or self._cut_short:
                 return
             await asyncio.sleep(0.01)
 
@@ -141,7 +141,7 @@ class Generator:
         self._phase = "draining"
         deadline = time.monotonic() + self._spec.drain
         while any(player.outstanding for player in self.players):
-            if time.monotonic() > deadline or self._stopped.is_set() or self.floor.failure.done():
+            if time.monotonic() > deadline or self._cut_short:
                 break
             await self._pause(DRAIN_POLL)
         await faults.stop()
@@ -165,7 +165,7 @@ class Generator:
         connected = sum(player.connected for player in self.players)
         self.floor.over = True
         for player in self.players:
-            player.settle()
+            player.settle(self._spec.drain if self._cut_short else 0.0)
             player.go()
         for _ in range(GOODBYE_POLLS):
             if not any(player.connected for player in self.players):
@@ -180,6 +180,10 @@ class Generator:
             connected,
             seconds,
         )
+
+    @property
+    def _cut_short(self) -> bool:
+        return self._stopped.is_set() or self.floor.failure.done()
 
     async def pulse(self) -> None:
         """Report how it goes until cancelled."""

@@ -243,18 +243,25 @@ class Player:
         if service:
             self._floor.measure.time(click.name + ".service", click.intended, at - click.sent)
 
-    def settle(self) -> None:
-        """The run is over: what still waits is lost, and why."""
-        measure = self._floor.measure
+    def settle(self, patience: float) -> None:
+        """The run is over: what still waits is lost, unless the run was cut short or cut it off itself.
+
+        Args:
+            patience: seconds that the server had to answer; what has waited less is abandoned, not lost.
+        """
+        measure, now = self._floor.measure, self._floor.now()
         for click, awaited in self.ledger.abandon():
-            if click.excused and awaited == "answer":
+            if (click.excused and awaited == "answer") or now - click.sent < patience:
                 measure.count("abandoned", click.intended)
                 continue
             gone = click.connection != self.connections or self._wire is None
-            cause = f"{awaited} never came" + (" (its connection closed)" if gone else "")
+            cause = f"no {awaited} until the end" + (", and its connection had closed" if gone else "")
             self._lose(click.name, click.intended, cause)
         for _, action, intended in self._waiting:
-            self._lose(action.name, intended, "never sent (no connection)")
+            if now - intended < patience:
+                measure.count("abandoned", intended)
+            else:
+                self._lose(action.name, intended, "never sent: no connection until the end")
 
     def _lose(self, name: str, intended: float, cause: str) -> None:
         measure = self._floor.measure

@@ -36,14 +36,14 @@ def test_a_faultless_target_passes(target: Target) -> None:
 def test_one_lost_answer_is_found(target: Target) -> None:
     report = simulate(target(lose=[50]))
     assert hard(report) == {"lost": 1}
-    assert report.lost_by_cause == {"answer never came": 1}
+    assert report.lost_by_cause == {"no answer until the end": 1}
     assert report.exit_code == ExitCode.FAILED
     assert report.percentile("click", 100, lost=True) == float("inf")
 
 
 def test_one_lost_result_is_found(target: Target) -> None:
     report = simulate(target(delay=0.05, lose_results=True), heavy=0.1)
-    assert report.counts["lost"] == report.lost_by_cause["result never came"] > 5
+    assert report.counts["lost"] == report.lost_by_cause["no result until the end"] > 5
     assert report.exit_code == ExitCode.FAILED
 
 
@@ -89,7 +89,7 @@ def test_a_disconnect_is_counted_with_its_code_and_healed(target: Target) -> Non
     report = simulate(target(close_at=50, close_code=4321))
     assert report.closes == {"4321 planted": 1}
     assert report.counts["reconnects"] == 1
-    assert report.lost_by_cause == {"answer never came (its connection closed)": 1}
+    assert report.lost_by_cause == {"no answer until the end, and its connection had closed": 1}
 
 
 @pytest.mark.parametrize("resend", [False, True])
