@@ -82,7 +82,7 @@ class Supervised:
         return ask(self.settings.folder.control, question, seconds)
 
     def wait_running(self) -> None:
-        until(self.running, "all serving")
+        self.process.wait_ready(self.running, PATIENCE)
 
     def running(self) -> bool:
         try:
@@ -184,7 +184,7 @@ def test_a_process_that_keeps_crashing_is_restarted_with_patience(start: Start) 
 
 
 def test_a_stalled_gateway_is_found_and_replaced(start: Start) -> None:
-    supervised = start("gateway.hangs", heartbeat_timeout=1.0)
+    supervised = start("gateway.hangs", heartbeat_timeout=3.0)
     supervised.serves("^gateway-0 .* ready$", 1)
     supervised.traits("")
     supervised.serves("^gateway-0 .* ready$", 2)
@@ -192,7 +192,7 @@ def test_a_stalled_gateway_is_found_and_replaced(start: Start) -> None:
 
 
 def test_a_worker_that_hangs_without_cpu_is_replaced(start: Start) -> None:
-    supervised = start("app-fast-0.hangs", heartbeat_timeout=1.0)
+    supervised = start("app-fast-0.hangs", heartbeat_timeout=3.0)
     supervised.serves("^app-fast-0 .* ready$", 1)
     supervised.traits("")
     supervised.serves("^app-fast-0 .* ready$", 2)
@@ -200,7 +200,7 @@ def test_a_worker_that_hangs_without_cpu_is_replaced(start: Start) -> None:
 
 
 def test_a_busy_worker_and_a_stopped_one_are_left_alone(start: Start) -> None:
-    supervised = start("app-fast-0.spins", heartbeat_timeout=1.0)
+    supervised = start("app-fast-0.spins", heartbeat_timeout=3.0)
     supervised.wait_running()
     stopped = supervised.pid("jobs-0")
     os.kill(stopped, signal.SIGSTOP)
@@ -210,9 +210,9 @@ def test_a_busy_worker_and_a_stopped_one_are_left_alone(start: Start) -> None:
         processes = supervised.ask(Question("status")).data["processes"]
         return next(float(each["silence"] or 0) for each in processes if each["place"] == place)
 
-    until(lambda: silence("app-fast-0") > 4 and silence("jobs-0") > 4, "silence of four timeouts")
+    until(lambda: silence("app-fast-0") > 8 and silence("jobs-0") > 8, "silence beyond the timeout")
     os.kill(stopped, signal.SIGCONT)
-    until(lambda: silence("jobs-0") < 2, "the job worker beats again")
+    until(lambda: silence("jobs-0") < 3, "the job worker beats again")
     assert len(supervised.lines(" start ")) == len(ROLES)
 
 
@@ -242,7 +242,7 @@ def test_a_reload_that_fails_keeps_the_old_generation_and_says_why(start: Start)
     status = supervised.ask(Question("status")).data
     assert (status["state"], status["generation"]) == ("running", 1)
     until(lambda: len(bearers(supervised.mark)) == len(ROLES) + 1, "the new ones gone")
-    assert not supervised.lines(" stop ")
+    assert not supervised.lines(r"^\S+ 1 \d+ stop ")
     supervised.traits("")
     assert supervised.ask(Question("reload")).data == {"generation": 3}
 
@@ -362,7 +362,8 @@ def test_service_manager_hears_ready_reloading_and_stopping(start: Start, workdi
 ACTIVATE = """
 import os, socket, sys
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-os.dup2(listener.fileno(), 3, inheritable=True)
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 os.execv(sys.argv[2], sys.argv[2:])
 """

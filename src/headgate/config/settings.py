@@ -162,7 +162,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Option(Topic.LIFE, "Time for the old generation to finish its requests and jobs", Unit.SECONDS, least=0),
     ] = 3600.0
     heartbeat_timeout: Annotated[
-        float, Option(Topic.LIFE, "Silence after which a process counts as stalled", Unit.SECONDS, least=1)
+        float, Option(Topic.LIFE, "Silence after which a process counts as stalled", Unit.SECONDS, least=3)
     ] = 15.0
 
     # Requests

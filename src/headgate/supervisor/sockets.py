@@ -65,7 +65,10 @@ def from_systemd(environ: MutableMapping[str, str]) -> list[socket.socket]:
     environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdigit():
         return []
-    sockets = [socket.socket(fileno=number) for number in range(SYSTEMD_FIRST, SYSTEMD_FIRST + int(count))]
+    try:
+        sockets = [socket.socket(fileno=number) for number in range(SYSTEMD_FIRST, SYSTEMD_FIRST + int(count))]
+    except OSError as exc:
+        raise ConfigError(f"LISTEN_FDS={count} promises sockets that are not there: {exc.strerror}.") from None
     for listener in sockets:
         listener.set_inheritable(False)
         if listener.type != socket.SOCK_STREAM:
