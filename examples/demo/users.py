@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -162,13 +163,18 @@ async def run(address: str, count: int, open_page: bool) -> None:
     await wait_until_ready(address)
     print(f"\n  The order desk is open:  {address}/", flush=True)
     print(f"  {count} simulated users are clicking. Ctrl-C ends it all.\n", flush=True)
-    if open_page:
+    if open_page and has_screen():
         await asyncio.to_thread(webbrowser.open, f"{address}/")
     measure = Measure()
     url = address.replace("http", "ws", 1) + "/live"
     users = [User(number, url, measure) for number in range(count)]
     work = [click_for_ever(users), report_for_ever(users, measure)] if users else []
     await asyncio.gather(*(user.stay() for user in users), *work)
+
+
+def has_screen() -> bool:
+    """Whether a browser would have a window; without one, a browser of the terminal would open over the log."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 async def run_beside(parent: int, *given: Any) -> None:

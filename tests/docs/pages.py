@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 SHELL = {"sh", "bash", "console", "shell"}
 
 _DIRECTIVE = re.compile(r"<!--\s*(file|serve|run|output|browser|not run)\s*(?::\s*(.*?))?\s*-->$")
