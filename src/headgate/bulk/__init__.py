@@ -17,6 +17,7 @@ from headgate.bulk.model import Politeness, Reject, Result
 from headgate.bulk.pool import pool, stats
 from headgate.bulk.reader import Reader, read
 from headgate.bulk.run_async import run_async
+from headgate.bulk.signals import replication_lag
 from headgate.bulk.statements import watch_statements
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "insert",
     "pool",
     "read",
+    "replication_lag",
     "run_async",
     "stats",
     "update",

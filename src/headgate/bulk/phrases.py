@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from string import Formatter
+from typing import Final
 
 from headgate.bulk.errors import WrongTarget
 
-
-class _Side:
-    """`{old}` is the column being set; `{old.price}` another column of the same row."""
-
-    def __init__(self, column: str, render: Callable[[str], str]) -> None:
-        self._column = column
-        self._render = render
-
-    def __str__(self) -> str:
-        return self._render(self._column)
-
-    def __getattr__(self, name: str) -> str:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self._render(name)
-
-    def __format__(self, spec: str) -> str:
-        return str(self)
+_PLACE: Final = re.compile(r"(old|new)(?:\.([^.\[\]]+))?")
+Render = Callable[[str], str]
 
 
-def fill(expression: str, column: str, old: str, new: str, quoted: Callable[[str], str]) -> str:
+def fill(expression: str, column: str, old: str, new: str, quoted: Render) -> str:
     """An expression with its places filled, in brackets.
 
     Args:
@@ -41,13 +28,26 @@ def fill(expression: str, column: str, old: str, new: str, quoted: Callable[[str
     return render(expression, column, lambda name: f"{old}.{quoted(name)}", lambda name: f"{new}.{quoted(name)}")
 
 
-def render(expression: str, column: str, old: Callable[[str], str], new: Callable[[str], str]) -> str:
-    """`fill` for dialects that spell a side in a way of their own."""
+def render(expression: str, column: str, old: Render, new: Render) -> str:
+    """`fill` for dialects that spell a side in a way of their own; a percent sign comes out doubled, for drivers."""
     try:
-        filled = expression.format(old=_Side(column, old), new=_Side(column, new))
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise WrongTarget(
-            f"set={{{column!r}: {expression!r}}} cannot be filled ({error}); the places are {{old}}, {{new}}, "
-            "{old.column} and {new.column}, and a literal brace is doubled"
-        ) from None
-    return f"({filled.replace('%', '%%')})"
+        parts = list(Formatter().parse(expression))
+    except ValueError as error:
+        raise _wrong(expression, column, str(error)) from None
+    filled = ""
+    for text, place, spec, conversion in parts:
+        filled += text.replace("%", "%%")
+        if place is None:
+            continue
+        found = _PLACE.fullmatch(place)
+        if found is None or spec or conversion:
+            raise _wrong(expression, column, f"{{{place}}} is no place")
+        filled += (old if found.group(1) == "old" else new)(found.group(2) or column)
+    return f"({filled})"
+
+
+def _wrong(expression: str, column: str, why: str) -> WrongTarget:
+    return WrongTarget(
+        f"set={{{column!r}: {expression!r}}} cannot be filled ({why}); the places are {{old}}, {{new}}, "
+        "{old.column} and {new.column}, and a literal brace is doubled"
+    )

@@ -27,6 +27,8 @@ from headgate.bulk.spans import Spans
 from headgate.bulk.steer import Steering
 
 T = TypeVar("T")
+_SIGNAL_SECONDS = 1.0
+"""How often the signal that pauses a write is asked."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Writer:
         self._position: Position
         self._uncounted: list[int] = []
         self._committed_chunks = 0
+        self._ask_at = 0.0
 
     def run(self) -> Result:
         """Write everything that the checkpoint does not have yet.
@@ -148,10 +151,13 @@ class Writer:
     def _pause(self) -> None:
         """Wait while the signal says that others suffer; the write can be cancelled meanwhile."""
         signal = self._politeness.pause
-        while signal is not None and (reason := signal()) is not None:
+        if signal is None or time.monotonic() < self._ask_at:
+            return
+        while (reason := signal()) is not None:
             self._watcher.moved(self._position.pos, self._total, paused=reason)
             self._watcher.check()
-            time.sleep(1.0)
+            time.sleep(_SIGNAL_SECONDS)
+        self._ask_at = time.monotonic() + _SIGNAL_SECONDS
 
     def _staged(self, chunk: Chunk, lane: int) -> bool:
         """Stage ahead of its turn; False when that failed, for the chunk to be resolved in its turn."""

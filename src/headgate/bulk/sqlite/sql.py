@@ -37,7 +37,8 @@ def statement(plan: Plan) -> str:
     body = _BODIES[plan.operation](plan)
     if plan.returning:
         body += " RETURNING " + ", ".join(quoted(name) for name in plan.returning)
-    return body
+    # SQLite's driver takes a percent sign as it is
+    return body.replace("%%", "%")
 
 
 def _place(plan: Plan, name: str) -> str:
