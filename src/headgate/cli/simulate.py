@@ -103,12 +103,14 @@ def _run(target: str, given: dict[str, Any]) -> int:
     from headgate.simulate.render.text import print_report
 
     plan = make_plan(_options(target, given))
+    files = _files(given)
     live = given["live"] if given["live"] is not None else sys.stderr.isatty()
     with LiveView(plan, enabled=live) as view:
         report = api.run_plan(plan, view.pulse, on_stderr=view.keep_stderr)
     if view.stderr:
         click.echo(view.stderr, err=True, nl=False)
-    _write(report, given)
+    for path, make in files:
+        _write_file(path, make(report))
     print_report(report)
     return report.exit_code
 
@@ -169,22 +171,38 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _write(report: Any, given: dict[str, Any]) -> None:
-    """Write what was asked for; a report that cannot be written is said, and the rest still is."""
+def _files(given: dict[str, Any]) -> list[tuple[Path, Callable[[Any], str]]]:
+    """The files asked for, each with what makes it; what cannot work is said before the run, not after it."""
+    from headgate.simulate.errors import BadInput
+
+    makers = {"json_": _json, "html": _html, "junit": _junit, "prometheus": _prometheus}
+    wanted = [(given[option], maker()) for option, maker in makers.items() if given[option] is not None]
+    for path, _ in wanted:
+        if not path.absolute().parent.is_dir():
+            raise BadInput(f"{path} cannot be written: the folder {path.parent} does not exist")
+    return wanted
+
+
+def _json() -> Callable[[Any], str]:
+    return lambda report: str(report.to_json(), "utf-8")
+
+
+def _html() -> Callable[[Any], str]:
     from headgate.simulate.render.html import html_page
+
+    return html_page
+
+
+def _junit() -> Callable[[Any], str]:
     from headgate.simulate.render.junit import junit_xml
+
+    return junit_xml
+
+
+def _prometheus() -> Callable[[Any], str]:
     from headgate.simulate.render.prometheus import prometheus_text
 
-    makers: dict[str, Callable[[], str]] = {
-        "json_": lambda: report.to_json().decode(),
-        "html": lambda: html_page(report),
-        "junit": lambda: junit_xml(report),
-        "prometheus": lambda: prometheus_text(report),
-    }
-    for option, make in makers.items():
-        path: Path | None = given[option]
-        if path is not None:
-            _write_file(path, make())
+    return prometheus_text
 
 
 def _write_file(path: Path, text: str) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from headgate.simulate.errors import SimulateError
+from headgate.simulate.errors import BadInput, SimulateError
 
 try:
     from hdrh.histogram import HdrHistogram
 except ImportError as error:
-    raise SimulateError(
+    raise BadInput(
         "the simulator needs the package hdrhistogram, which is not installed;"
         " install it with: pip install 'headgate[simulate]'"
     ) from error
 
 _HIGHEST: Final = 3_600_000_000
-EMPTY_PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
 
 
 class Histogram:

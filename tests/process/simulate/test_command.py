@@ -174,11 +174,19 @@ def test_two_reports_are_compared(target: Target, workdir: Path) -> None:
     assert one["counts"]["clicks"] == two["counts"]["clicks"]
 
 
-def test_a_file_that_cannot_be_written_does_not_lose_the_others(target: Target, workdir: Path) -> None:
-    done = command(target(), *SHORT, "--html", "nowhere/r.html", "--json", "r.json", cwd=workdir)
-    assert done.returncode == 0
-    assert "nowhere/r.html cannot be written" in done.stderr
-    assert read_report(workdir / "r.json").passed
+def test_a_file_that_cannot_be_written_is_said_before_the_run(target: Target, workdir: Path) -> None:
+    done = command(target(), *SHORT, "--html", "nowhere/r.html", cwd=workdir)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "the folder nowhere does not exist" in done.stderr
+
+
+@pytest.mark.parametrize(("module", "option"), [("hdrh", "--json"), ("jinja2", "--html")])
+def test_a_missing_extra_is_explained(workdir: Path, module: str, option: str) -> None:
+    without = f"import sys; sys.modules[{module!r}] = None; from headgate.cli.main import main; main()"
+    words = [sys.executable, "-c", without, "simulate", "ws://127.0.0.1:1/", option, "out"]
+    done = subprocess.run(words, cwd=workdir, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "pip install 'headgate[simulate]'" in done.stderr
 
 
 def test_the_help_names_the_exit_codes(workdir: Path) -> None:

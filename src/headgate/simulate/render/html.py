@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
-
 from headgate.simulate.amounts import show_seconds
 from headgate.simulate.compare import Comparison
+from headgate.simulate.errors import BadInput
 from headgate.simulate.render.charts import charts, distribution
 from headgate.simulate.report import Report
+
+try:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    from markupsafe import Markup
+except ImportError as error:
+    raise BadInput(
+        "an HTML report needs the package jinja2, which is not installed;"
+        " install it with: pip install 'headgate[simulate]'"
+    ) from error
 
 
 def _environment() -> Environment:
