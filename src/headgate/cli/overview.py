@@ -181,5 +181,9 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _section(*parts: RenderableType) -> RenderableType:
-    return Padding(Group(*parts), (1, 0, 0, 2), expand=False)
+def _section(table: Table, *more: RenderableType) -> RenderableType:
+    """A table as a section: when there is too little room, only its last column gives way."""
+    for column in list(table.columns)[:-1]:
+        cells = [cell if isinstance(cell, Text) else Text.from_markup(str(cell)) for cell in column.cells]
+        column.min_width = max(cell.cell_len for cell in [Text(str(column.header)), *cells])
+    return Padding(Group(table, *more), (1, 0, 0, 2), expand=False)

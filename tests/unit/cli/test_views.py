@@ -86,6 +86,12 @@ def test_the_overview_shows_the_whole() -> None:
         assert line in text.splitlines(), text
 
 
+def test_in_a_narrow_window_only_the_last_column_gives_way() -> None:
+    text = drawn(overview(STATUS), 72)
+    assert "process pid state up cpu memory restarts doing" in text
+    assert "app-fast-0 gen 2 100 serving 61 s 90 s 42 MB 0" in text
+
+
 def test_lanes_of_all_gateways_are_added_up_and_times_are_not() -> None:
     text = drawn(overview(STATUS))
     assert "lane waiting running oldest wait" in text
