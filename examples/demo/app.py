@@ -65,6 +65,7 @@ def page() -> str:
     return render_template(
         "index.html",
         rows=orders.ROWS,
+        data=orders.database().parent,
         job_source=_source("reprice"),
         inline_source=_source("reprice_inline"),
         socket_source=_source("live"),
