@@ -26,6 +26,11 @@ class DataFolder:
         return self.root / "spool"
 
     @property
+    def offload(self) -> Path:
+        """Large bodies of requests that run as jobs, each under its job's id."""
+        return self.root / "offload"
+
+    @property
     def database(self) -> Path:
         """The embedded broker's SQLite file."""
         return self.root / "broker.db"
@@ -57,3 +62,7 @@ class DataFolder:
     def link(self, gateway: int) -> Path:
         """The link socket of a gateway."""
         return self.run / f"gateway.{gateway}.sock"
+
+    def admin(self, gateway: int) -> Path:
+        """Where a gateway serves its metrics."""
+        return self.run / f"admin.{gateway}.sock"

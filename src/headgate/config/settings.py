@@ -186,6 +186,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Option(Topic.HTTP, "How long an idle HTTP connection stays open", Unit.SECONDS, least=1)
     ] = 75.0
     root_path: Annotated[str, Option(Topic.HTTP, "The path prefix under which a proxy serves the app")] = ""
+    offload: Annotated[
+        tuple[str, ...],
+        Option(Topic.HTTP, 'Handlers that may run as jobs for `Prefer: respond-async`, as "POST /reports/*"'),
+    ] = ()
 
     # Lanes
     lanes: Annotated[bool, Option(Topic.LANES, "Keep slow handlers apart from fast ones")] = True
@@ -263,6 +267,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Logs
     log_level: Annotated[LogLevel, Option(Topic.LOGS, "The least severe lines to log", flag="--log-level")] = "info"
     access_log: Annotated[bool, Option(Topic.LOGS, "Log a line per request", flag="--access-log")] = False
+    metrics: Annotated[
+        str,
+        Option(Topic.LOGS, 'Where gateway 0 serves Prometheus metrics, "host:port"; the next ones on the next ports'),
+    ] = ""
 
     @property
     def folder(self) -> DataFolder:

@@ -6,24 +6,46 @@ What is the same for native sockets and for loop sockets is here; what its messa
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from headgate.gateway import codes
+from headgate.gateway.channels import Channels
+from headgate.gateway.events import Peek
+from headgate.gateway.exchange import Exchange
+from headgate.gateway.follows import Follows
 from headgate.gateway.outbox import DROP, KEEP, LATEST, Outbox, Overflow
 from headgate.gateway.wire import Wire, data_frame, text_frame
 from headgate.link.messages import Effect
-
-if TYPE_CHECKING:
-    from headgate.gateway.sockets import Sockets
 
 log = logging.getLogger("headgate.gateway")
 
 MOST_CHANNELS: Final = 1000
 MOST_FOLLOWED: Final = 200
 """Channels and streams of one connection: a handler that joins in a loop is told in the log."""
+
+
+class Shared(Protocol):
+    """What a connection needs of those who keep all of them."""
+
+    exchange: Exchange
+    channels: Channels
+    follows: Follows
+    now: Callable[[], float]
+    inbox: int
+    """Messages that may wait on one connection."""
+    waiting: set[Connection]
+    """Connections with an outbox."""
+    closed_slow: int
+    dropped: int
+
+    def new_outbox(self, connection: Connection) -> Outbox: ...
+
+    def forget(self, connection: Connection) -> None: ...
+
+    def peek(self, fields: Any) -> Peek: ...
 
 
 class Connection:
@@ -39,7 +61,7 @@ class Connection:
 
     wire: Wire
 
-    def __init__(self, sockets: Sockets, id: str, scope: msgspec.Raw) -> None:
+    def __init__(self, sockets: Shared, id: str, scope: msgspec.Raw) -> None:
         self.sockets = sockets
         self.id = id
         self.scope = scope

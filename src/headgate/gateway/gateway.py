@@ -15,6 +15,7 @@ from headgate.base.errors import HeadgateError
 from headgate.base.ports import Engine, StopSignal
 from headgate.base.tokens import Tokens
 from headgate.config.settings import Settings
+from headgate.gateway.access import Account
 from headgate.gateway.app import GatewayApp
 from headgate.gateway.bodies import Spool
 from headgate.gateway.channels import Channels
@@ -23,8 +24,9 @@ from headgate.gateway.follows import Follows
 from headgate.gateway.heads import Trust
 from headgate.gateway.lanes import Bounds
 from headgate.gateway.learner import FAST, SLOW, Learner
+from headgate.gateway.metrics import AdminListener, Metrics
 from headgate.gateway.own import Own
-from headgate.gateway.report import report
+from headgate.gateway.report import Report
 from headgate.gateway.server import HttpServer
 from headgate.gateway.sockets import Sockets, Terms
 from headgate.gateway.web import Web
@@ -86,6 +88,10 @@ class Gateway:
         self.sockets = Sockets(_terms(settings), self.exchange, self.web, self.channels, self.follows)
         own = Own(lambda: engine if self._engine_open else None, self.unready, Tokens(secret))
         self.app = GatewayApp(self.web, self.sockets, own, settings.max_connections)
+        self.report = Report(self.app, self.web, self.exchange, self.sockets, self.spool, self.unready)
+        metrics = Metrics(self.report)
+        self.web.on_done = Account(metrics, settings.access_log)
+        self.admin = AdminListener(metrics, settings.folder.admin(index), _numbered(settings.metrics, index))
         self.server = HttpServer(self.app, keep_alive=settings.keepalive_timeout, head_timeout=settings.head_timeout)
 
     async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
@@ -94,6 +100,7 @@ class Gateway:
         _calm_gc()
         await self.exchange.listen(self._link)
         await self.server.start(self._listeners)
+        await self.admin.start()
         tasks = [asyncio.create_task(one) for one in (self._reach_engine(), self.channels.run(), self._seconds())]
         ready()
         try:
@@ -102,6 +109,7 @@ class Gateway:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.admin.close()
             await self.follows.close()
             await self.exchange.close()
             await self._leave_engine()
@@ -155,7 +163,7 @@ class Gateway:
             try:
                 self.sockets.second()
                 self.server.second(loop.time())
-                self._publish_stats(report(self))
+                self._publish_stats(self.report())
             except Exception:
                 log.exception("the look around of this second failed")
 
@@ -181,6 +189,12 @@ def _terms(settings: Settings) -> Terms:
         event_field=settings.event_field,
         origins=settings.origins,
     )
+
+
+def _numbered(address: str, index: int) -> str:
+    """`host:port` for one of several gateways: each has the next port."""
+    host, colon, port = address.rpartition(":")
+    return f"{host}:{int(port) + index}" if colon and port.isdigit() else ""
 
 
 def _calm_gc() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from websockets.datastructures import Headers
@@ -12,14 +12,11 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from headgate.base.model import new_id
-from headgate.gateway.exchange import Task, WorkerLink
+from headgate.gateway.exchange import Exchange, Task, WorkerLink
 from headgate.gateway.heads import outgoing
 from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.pages import Page, page
 from headgate.link.messages import Accept, Cancel, Fail, Open, Reject, Scope, ToWorker
-
-if TYPE_CHECKING:
-    from headgate.gateway.sockets import Sockets
 
 EARLY: Final = 64 * 1024
 """Bytes that a client may send before it has the answer to its handshake."""
@@ -35,10 +32,29 @@ _OURS: Final = frozenset(
 )
 
 
+class Host(Protocol):
+    """What a handshake needs of those who keep the sockets."""
+
+    exchange: Exchange
+    refused: int
+
+    def new_protocol(self) -> ServerProtocol: ...
+
+    def allows_origin(self, origin: str | None, host: str) -> bool: ...
+
+    def opened(
+        self, task: OpenTask, link: WorkerLink, handshake: Handshake, accept: Accept, scope: msgspec.Raw
+    ) -> None:
+        """The app accepted."""
+
+    def leave_loop(self, task: OpenTask, link: WorkerLink, accept: Accept) -> None:
+        """A loop accepted a client that has gone."""
+
+
 class Handshake(asyncio.Protocol):
     """The connection between the client's handshake and its answer."""
 
-    def __init__(self, sockets: Sockets, http_protocol: HttpProtocol, proto: ServerProtocol) -> None:
+    def __init__(self, sockets: Host, http_protocol: HttpProtocol, proto: ServerProtocol) -> None:
         self.transport: asyncio.Transport = http_protocol.transport
         self.http_protocol = http_protocol
         self.proto = proto
@@ -80,7 +96,7 @@ class OpenTask(Task):
 
     __slots__ = ("_handshake", "_scope", "_sockets", "connection_id")
 
-    def __init__(self, sockets: Sockets, handshake: Handshake, handler: str, scope: Scope) -> None:
+    def __init__(self, sockets: Host, handshake: Handshake, handler: str, scope: Scope) -> None:
         super().__init__(handler)
         self._sockets = sockets
         self._handshake = handshake
@@ -134,7 +150,7 @@ class OpenTask(Task):
         sockets.opened(self, link, handshake, accept, raw)
 
 
-def check(sockets: Sockets, http_protocol: HttpProtocol, target: str, headers: list[tuple[bytes, bytes]]) -> Handshake:
+def check(sockets: Host, http_protocol: HttpProtocol, target: str, headers: list[tuple[bytes, bytes]]) -> Handshake:
     """Check a handshake; on what RFC 6455 does not allow the answer is sent and the handshake is `done`."""
     proto = sockets.new_protocol()
     handshake = Handshake(sockets, http_protocol, proto)

@@ -7,20 +7,17 @@ has the stream's credit, so that a slow client stops the handler and not the gat
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from headgate.gateway import codes
-from headgate.gateway.connection import Connection
+from headgate.gateway.connection import Connection, Shared
 from headgate.gateway.exchange import WorkerLink
 from headgate.gateway.outbox import KEEP
 from headgate.gateway.wire import data_frame
 from headgate.link.messages import Closed, Consumed, Credit, Fail, Feed, Hangup, Push
 from headgate.link.session import ReceiveWindow, data_bytes
-
-if TYPE_CHECKING:
-    from headgate.gateway.sockets import Sockets
 
 
 class LoopConnection(Connection):
@@ -28,7 +25,7 @@ class LoopConnection(Connection):
 
     __slots__ = ("_fed", "_inbox", "_link", "_number", "_stream_open", "_window")
 
-    def __init__(self, sockets: Sockets, id: str, scope: msgspec.Raw, link: WorkerLink, number: int) -> None:
+    def __init__(self, sockets: Shared, id: str, scope: msgspec.Raw, link: WorkerLink, number: int) -> None:
         super().__init__(sockets, id, scope)
         self._link = link
         self._number = number

@@ -9,17 +9,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
 from headgate.base.errors import Full
-from headgate.gateway.connection import Connection
+from headgate.gateway.connection import Connection, Shared
 from headgate.gateway.exchange import Task
 from headgate.link.messages import Accept, Answer, Fail, Message, Scope, ToWorker
-
-if TYPE_CHECKING:
-    from headgate.gateway.sockets import Sockets
 
 log = logging.getLogger("headgate.gateway")
 
@@ -78,7 +75,7 @@ class NativeConnection(Connection):
 
     __slots__ = ("_busy", "_concurrent", "_handler", "_inbox", "_over", "_peek", "_wants_end", "state")
 
-    def __init__(self, sockets: Sockets, id: str, scope: msgspec.Raw, accepted: Accept) -> None:
+    def __init__(self, sockets: Shared, id: str, scope: msgspec.Raw, accepted: Accept) -> None:
         super().__init__(sockets, id, scope)
         options = accepted.options
         self.state: dict[str, Any] | None = accepted.state or None

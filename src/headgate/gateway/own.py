@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
+from headgate.base import offload
 from headgate.base.errors import HeadgateError, UnknownJob, WrongState
 from headgate.base.model import JobRecord, JobState
 from headgate.base.ports import Engine
 from headgate.base.tokens import Tokens
+from headgate.gateway.heads import outgoing
 from headgate.gateway.pages import Page, json_page, page
 
 log = logging.getLogger("headgate.gateway")
@@ -63,7 +65,10 @@ class Own:
         except HeadgateError as exc:
             log.warning("the state of job %s cannot be read: %s", job_id, exc)
             return _AWAY
-        return _NOT_FOUND if record is None else _state_page(record, etag)
+        if record is None:
+            return _NOT_FOUND
+        stored = _stored_response(record)
+        return _state_page(record, etag) if stored is None else stored
 
     async def _cancel(self, engine: Engine, job_id: str) -> Page:
         try:
@@ -97,6 +102,15 @@ def job_state(record: JobRecord) -> dict[str, Any]:
     if record.failure is not None:
         state["failure"] = {"type": record.failure.type, "message": record.failure.message}
     return state
+
+
+def _stored_response(record: JobRecord) -> Page | None:
+    """The response of a request that ran as a job (RFC 7240 §4.1), as its view gave it; None for other jobs."""
+    if record.spec.function != offload.FUNCTION or record.result is None:
+        return None
+    stored = msgspec.msgpack.decode(record.result, type=offload.StoredResponse)
+    headers = [pair for pair in outgoing(stored.headers) if pair[0] != b"content-length"]
+    return Page(stored.status, [*headers, (b"content-length", b"%d" % len(stored.body))], stored.body)
 
 
 def _state_page(record: JobRecord, known: bytes) -> Page:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +49,7 @@ class HttpServer:
             backlog=2048,
         )
         self._server = _Server(config)
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients send wrong is answered, not logged
 
     async def start(self, listeners: list[socket.socket]) -> None:
         """Accept from now on."""

@@ -64,7 +64,7 @@ class Web:
         self._timeout = request_timeout
         self._ids = Requests()
         self.active = 0
-        self.on_done: Callable[[Message, RequestHead, Call | None, int, int], None] | None = None
+        self.on_done: Callable[[Message, RequestHead, Call, int, int], None] | None = None
         """Hears of each request's end: scope, head, call, status, bytes sent (for the access log and metrics)."""
 
     async def answer(self, scope: Message, receive: Receive, send: Send) -> None:

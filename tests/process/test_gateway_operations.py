@@ -1,0 +1,139 @@
+"""What an operator sees of a gateway: status, metrics, access log, job addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from headgate.base.clock import ManualClock
+from headgate.base.model import JobSpec, new_id
+from headgate.base.tokens import Tokens, job_url
+from headgate.drivers.memory.engine import MemoryEngine
+from headgate.gateway.access import line
+from headgate.gateway.heads import Head
+from tests.process.gateway_rig import Rig, quick, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def ask(rig: Rig, path: str, method: str = "GET", **headers: str) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=10) as client:
+        return await client.request(method, rig.url + path, headers=headers)
+
+
+async def metrics(rig: Rig, target: str = "/metrics") -> str:
+    path = str(rig.gateway.settings.folder.admin(0))
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target.encode())
+    answer = await quick(reader.read())
+    writer.close()
+    return str(answer.decode())
+
+
+async def test_metrics_are_counted_and_not_on_the_public_address() -> None:
+    async with Rig() as rig:
+        worker = await rig.worker()
+        worker.on_request = lambda request: worker.respond(request, b"abc", run=0.02)
+        for _ in range(3):
+            await ask(rig, "/")
+        text = await metrics(rig)
+        assert 'headgate_requests_total{lane="fast",status="2xx"} 3' in text
+        assert 'headgate_run_seconds_bucket{lane="fast",le="0.01"} 0' in text
+        assert 'headgate_run_seconds_bucket{lane="fast",le="0.025"} 3' in text
+        assert 'headgate_run_seconds_count{lane="fast"} 3' in text
+        assert "headgate_sent_bytes_total 9" in text
+        assert 'headgate_lane_slots{lane="fast"} 4' in text
+        assert "# TYPE headgate_closed_slow_total counter" in text
+        assert (await metrics(rig, "/other")).startswith("HTTP/1.1 404 ")
+        slow = await rig.worker("s", "slow")
+        slow.on_request = lambda request: slow.respond(request, b"", status=404)
+        assert (await ask(rig, "/metrics")).status_code == 404, "that one is the app's"
+
+
+async def test_status_names_lanes_workers_and_handlers() -> None:
+    async with Rig() as rig:
+        await rig.worker()
+        await ask(rig, "/")
+        stats = await until(lambda: rig.stats if rig.stats.get("handlers") else None, "a report")
+        assert stats["ready"] == "no app worker is linked in every lane yet"
+        assert [worker["name"] for worker in stats["workers"]] == ["w1"]
+        assert stats["lanes"]["fast"]["slots"] == 4
+        handler = next(one for one in stats["handlers"] if one["name"] == "GET /")
+        assert (handler["lane"], handler["why"]) == ("fast", "pinned by the configuration")
+        msgspec.json.encode(stats)
+
+
+async def test_the_access_log_has_a_line_per_request(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "headgate.access")
+    async with Rig(access_log=True) as rig:
+        await rig.worker()
+        answer = await ask(rig, "/?q=1", traceparent="00-abc-def-01")
+        await until(lambda: caplog.records, "the line")
+        text = caplog.records[0].getMessage()
+        assert text.startswith("127.0.0.1 GET /?q=1 status=200 bytes=2 lane=fast wait=")
+        assert f"id={answer.headers['x-request-id']} traceparent=00-abc-def-01" in text
+
+
+def test_no_client_can_forge_a_line_of_the_access_log() -> None:
+    head = Head(("192.0.2.1", 1), "http")
+    head.request_id, head.traceparent = "i", b"a\r\n127.0.0.1 GET / status=200"
+
+    class FakeCall:
+        started, since, run, lane, handler = 2.0, 1.5, 0.25, "slow", "GET *"
+
+    scope: dict[str, Any] = {"method": "GET", "raw_path": b'/\xff"\n', "query_string": b""}
+    text = line(scope, head, FakeCall(), 200, 0, 0.5)  # type: ignore[arg-type]
+    assert "\n" not in text
+    assert "\r" not in text
+    assert "GET /\\xff\\x22\\x0a status=200" in text
+    assert "wait=500.0ms run=250.0ms" in text
+
+
+SECRET = "s" * 32
+
+
+async def test_a_jobs_address_shows_its_state_to_who_has_the_token() -> None:
+    engine = MemoryEngine()
+    async with Rig(engine) as rig:
+        await until(lambda: rig.gateway.unready() != "the broker does not answer yet", "the engine is open")
+        arguments = msgspec.msgpack.encode([[], {}])
+        job = JobSpec(id=new_id(), function="m:f", arguments=arguments)
+        await engine.sink.put([job])
+        tokens = Tokens(SECRET)
+        url = job_url(tokens, job.id, 60)
+        answer = await ask(rig, url)
+        assert (answer.status_code, answer.json()["state"]) == (200, "queued")
+        assert answer.headers["retry-after"] == "1"
+        again = await ask(rig, url, **{"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert (await ask(rig, url, "POST")).status_code == 405
+        for wrong in (
+            job_url(tokens, new_id(), 60),
+            url.replace("token=", "token=x"),
+            f"/-/jobs/{new_id()}?{url.partition('?')[2]}",
+            job_url(Tokens("other" * 8), job.id, 60),
+            job_url(tokens, job.id, -1),
+            url.partition("?")[0],
+        ):
+            assert (await ask(rig, wrong)).status_code == 404
+        assert (await ask(rig, url, "DELETE")).json()["state"] == "cancelled"
+        assert (await ask(rig, url, "DELETE")).status_code == 409
+        assert "retry-after" not in (await ask(rig, url)).headers
+
+
+def test_tokens_are_for_one_thing_and_a_time() -> None:
+    clock = ManualClock()
+    tokens = Tokens(SECRET, clock)
+    token = tokens.sign("job", "a", 60)
+    assert tokens.allows(token, "job", "a")
+    assert not tokens.allows(token, "job", "b")
+    assert not tokens.allows(token, "stream", "a")
+    assert not tokens.allows("", "job", "a")
+    assert not tokens.allows("x" * 5000, "job", "a")
+    clock.step(61)
+    assert not tokens.allows(token, "job", "a")

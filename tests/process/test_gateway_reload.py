@@ -1,0 +1,100 @@
+"""A whole Headgate under load: what a reload and the death of an app worker cost its clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.support.fixtures import StartHeadgate
+from tests.support.headgate import Headgate
+
+pytestmark = pytest.mark.anyio
+
+APP = """
+from flask import Flask
+from headgate import Headgate
+
+app = Flask(__name__)
+gate = Headgate(app)
+
+@app.get("/")
+def index():
+    return "ok"
+
+@gate.socket("/ws")
+def echo(sock, message):
+    sock.state["n"] = sock.state.get("n", 0) + 1
+    return {"n": sock.state["n"]}
+"""
+
+
+class Users:
+    """Clients that go on until they are stopped, and what came of it."""
+
+    def __init__(self, server: Headgate) -> None:
+        self.seen: Counter[str] = Counter()
+        self.stop = asyncio.Event()
+        self._server = server
+        self._tasks = [asyncio.create_task(self._socket()) for _ in range(10)]
+        self._tasks += [asyncio.create_task(self._requests()) for _ in range(4)]
+
+    async def pass_some(self, most: int = 300) -> Counter[str]:
+        """Wait for so many answers of each kind; returns what was seen since the last call."""
+        async with asyncio.timeout(60):
+            while self.seen["socket"] < most or self.seen["200"] < most // 3:  # noqa: ASYNC110 - counts of many tasks
+                await asyncio.sleep(0.02)
+        seen, self.seen = self.seen, Counter()
+        return seen
+
+    async def finish(self) -> None:
+        self.stop.set()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*self._tasks)
+
+    async def _socket(self) -> None:
+        async with connect(self._server.ws_url + "/ws") as sock:
+            handled = 0
+            while not self.stop.is_set():
+                await sock.send('{"id": 1}')
+                answer = json.loads(await sock.recv())
+                if answer.get("error") == "worker_lost":
+                    self.seen["lost"] += 1
+                    continue
+                handled += 1
+                assert answer["n"] >= handled, "the state was lost"
+                handled = answer["n"]
+                self.seen["socket"] += 1
+
+    async def _requests(self) -> None:
+        async with httpx.AsyncClient(timeout=30) as client:
+            while not self.stop.is_set():
+                answer = await client.get(self._server.url + "/")
+                self.seen[str(answer.status_code)] += 1
+
+
+async def test_a_reload_fails_no_request_and_closes_no_socket_and_a_death_costs_what_was_under_way(
+    headgate_server: StartHeadgate, workdir: Path
+) -> None:
+    (workdir / "reloaded.py").write_text(APP)
+    server = await asyncio.to_thread(
+        headgate_server, "reloaded:app", "--workers", "2", "--jobs", "0", app_folder=workdir
+    )
+    users = Users(server)
+    await users.pass_some()
+
+    await asyncio.to_thread(server.command, "reload", seconds=90)
+    seen = await users.pass_some()
+    assert set(seen) <= {"socket", "200"}, seen
+
+    for _ in range(2):
+        await asyncio.to_thread(server.kill, "app")
+        await users.pass_some(50)
+    seen = await users.pass_some()
+    assert seen["502"] <= 4, "only what the dead worker was at"
+    await users.finish()
