@@ -24,6 +24,7 @@ class HttpClicks(Scenario):
     """
 
     name = "http-clicks"
+    ordered = False  # a user's requests travel on several connections, which promise nothing to each other
 
     def __init__(self, params: Mapping[str, Any] | None = None, shared: Any = None) -> None:
         super().__init__(params, shared)

@@ -14,6 +14,7 @@ import pytest
 
 from headgate.simulate.errors import ExitCode
 from headgate.simulate.report import read_report
+from tests.support.marked import bearers, new_mark
 from tests.support.process import Process
 from tests.support.wait import free_port, until
 
@@ -159,6 +160,16 @@ def test_an_interrupt_while_connecting_ends_at_once(target: Target, workdir: Pat
     finally:
         process.kill()
     assert read_report(workdir / "r.json").counts.get("clicks", 0) == 0
+
+
+def test_generator_processes_end_with_a_killed_parent(target: Target, workdir: Path) -> None:
+    mark = new_mark()
+    arguments = [target(), "--users", "10", "--rate", "5/user", "--for", "10m", "--processes", "2", "--live"]
+    process = Process("simulate", [*COMMAND, *arguments], workdir, env=mark)
+    until(lambda: "running" in process.log(), "the live view says that it runs", 30)
+    assert len(bearers(mark)) >= 3
+    process.kill()
+    until(lambda: not bearers(mark), "the generators have ended", 30)
 
 
 def test_two_reports_are_compared(target: Target, workdir: Path) -> None:

@@ -194,11 +194,13 @@ class _Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._received = False
         self._complete = False
+        self._keep = False
         self.used = 0
 
     def ask(self, request: HttpRequest, click_id: int | None) -> None:
         """Send a request; the wire hears of the response."""
-        self._asked, self._received, self._complete = (request, click_id), False, False
+        self._asked = (request, click_id)
+        self._received = self._complete = self._keep = False
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._body = {}, []
         self.used += 1
@@ -265,16 +267,17 @@ class _Connection(asyncio.Protocol):
         # A 1xx response is not the answer (RFC 9110 §15.2).
         if self._parser.get_status_code() >= 200:
             self._complete = True
+            # The parser knows this only here: once fed, it is at the next message.
+            self._keep = self._parser.should_keep_alive()
 
     def _finish(self, at: float) -> None:
         assert self._asked is not None
         request, click_id = self._asked
         self._asked = None
         status = self._parser.get_status_code()
-        keep = self._parser.should_keep_alive()
         self._parser = None
         self._wire.received(HttpResponse(status, self._headers, b"".join(self._body), click_id, request), at)
-        if keep and self._transport is not None:
+        if self._keep and self._transport is not None:
             self._wire.free(self)
         else:
             self.close()
