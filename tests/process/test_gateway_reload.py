@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 
 from tests.support.fixtures import StartHeadgate
 from tests.support.headgate import Headgate
+from tests.support.wait import until
 
 pytestmark = pytest.mark.anyio
 
@@ -98,3 +99,23 @@ async def test_a_reload_fails_no_request_and_closes_no_socket_and_a_death_costs_
     seen = await users.pass_some()
     assert seen["502"] <= 4, "only what the dead worker was at"
     await users.finish()
+
+
+async def test_a_gateway_that_is_killed_is_back_with_all_its_workers(
+    headgate_server: StartHeadgate, workdir: Path
+) -> None:
+    (workdir / "killed.py").write_text(APP)
+    server = await asyncio.to_thread(headgate_server, "killed:app", "--workers", "1", "--jobs", "0", app_folder=workdir)
+    async with connect(server.ws_url + "/ws") as sock:
+        await sock.send("{}")
+        await sock.recv()
+        await asyncio.to_thread(server.kill, "gateway")
+        async with asyncio.timeout(10):
+            await sock.wait_closed()
+    await asyncio.to_thread(until, server.ready, "the gateway is ready again", 30)
+    async with asyncio.timeout(20), connect(server.ws_url + "/ws") as sock:
+        await sock.send("{}")
+        assert json.loads(await sock.recv()) == {"n": 1}
+    async with httpx.AsyncClient(timeout=10) as client:
+        assert (await client.get(server.url + "/")).text == "ok"
+    assert len(server.children()["app"]) == 2, "no app worker was touched"

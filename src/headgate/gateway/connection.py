@@ -124,6 +124,10 @@ class Connection:
             if item[1]:
                 self.sent(item[1])
 
+    def dropped(self) -> int:
+        """Channel messages given up since the client began to be slow."""
+        return self._outbox.dropped if self._outbox is not None else 0
+
     def check(self, now: float) -> None:
         """Give up a client that has not read for too long."""
         if self._outbox is not None:

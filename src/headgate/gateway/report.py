@@ -73,7 +73,7 @@ class Report:
             "refused_handshakes": sockets.refused,
             "closed_slow": sockets.closed_slow,
             "closed_silent": sockets.closed_silent,
-            "dropped_messages": sockets.dropped,
+            "dropped_messages": sockets.dropped_so_far(),
             "bounced": exchange.bounced,
             "lost": exchange.lost,
             "expired": exchange.expired,

@@ -162,6 +162,10 @@ class Sockets:
     def forget(self, connection: Connection) -> None:
         self.connections.pop(connection.id, None)
 
+    def dropped_so_far(self) -> int:
+        """Channel messages that slow clients did not get."""
+        return self.dropped + sum(connection.dropped() for connection in self.waiting)
+
     def second(self) -> None:
         """To be called once a second: pings, silent clients, outboxes that are too old."""
         now = self.now()
