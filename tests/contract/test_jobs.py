@@ -116,6 +116,8 @@ async def test_queue_rules_are_checked(rig: Any) -> None:
         await rig.engine.operations.set_queue("a", pause=True)
     with pytest.raises(ConfigError, match="slots"):
         await rig.engine.operations.set_queue("a", slots="many")
+    with pytest.raises(ConfigError, match="above 0"):
+        await rig.engine.operations.set_queue("a", weight=0.0)
     await rig.engine.operations.set_queue("a", slots=3)
     await rig.engine.operations.set_queue("a", rate=1.5)
     rules = (await rig.engine.operations.queues())["a"]

@@ -301,6 +301,18 @@ async def test_a_queue_starts_so_many_per_second(rig: Any) -> None:
     assert 8 <= taken <= 12
 
 
+async def test_queues_share_by_weight_and_not_by_who_came_first(rig: Any) -> None:
+    await rig.engine.operations.set_queue("reports", weight=3.0)
+    for queue in ("mail", "reports"):
+        await rig.engine.sink.put([spec(queue=queue) for _ in range(40)])
+    order = [(await take(rig.engine))[0].job.spec.queue for _ in range(24)]
+    assert 16 <= order.count("reports") <= 20
+    # A queue without a rule has the weight 1 and is not starved at any time.
+    assert all("mail" in order[at : at + 6] for at in range(18))
+    urgent = await put(rig.engine, queue="mail", priority=1)
+    assert (await take(rig.engine))[0].job.id == urgent.id
+
+
 async def test_progress_and_checkpoint_are_kept_across_tries(rig: Any) -> None:
     job = await put(rig.engine, retries=1, backoff=Backoff(first=0.0))
     (claim,) = await take(rig.engine)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -15,36 +14,17 @@ from headgate.base.errors import HeadgateError, UnknownJob
 from headgate.base.model import JobRecord, JobState
 from headgate.base.ports import Engine
 from headgate.cli.console import complain, out
-from headgate.cli.options import WHERE, chdir_option, loaded, setting_options
-
-T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
+from headgate.cli.engine import where_options, with_engine
+from headgate.cli.upkeep import purge, stats, watch
 
 
-@click.group(short_help="List, show, retry and cancel jobs.")
+@click.group(short_help="List, show, retry, cancel, purge, count and watch jobs.")
 def jobs() -> None:
     """Look at the jobs of a data folder, or of the engine named by --broker, and act on them."""
 
 
-def _where(command: F) -> F:
-    return setting_options(WHERE)(chdir_option(command))
-
-
-def _with_engine(act: Callable[[Engine], Awaitable[T]], data: str | None, broker: str | None, chdir: str | None) -> T:
-    """Connect to the engine, act, disconnect."""
-    from headgate.roles.choose import open_engine
-
-    settings = loaded({"data": data, "broker": broker}, chdir).settings
-
-    async def session() -> T:
-        engine = open_engine(settings.broker, settings.data, settings)
-        await engine.open()
-        try:
-            return await act(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(session())
+for _command in (purge, stats, watch):
+    jobs.add_command(_command)
 
 
 @jobs.command("ls")
@@ -56,7 +36,7 @@ def _with_engine(act: Callable[[Engine], Awaitable[T]], data: str | None, broker
 @click.option("--after", metavar="ID", help="Go on after this job, the last of the page before.")
 @click.option("--most", default=50, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@_where
+@where_options
 def ls(
     states: tuple[str, ...],
     failed: bool,
@@ -75,7 +55,7 @@ def ls(
         found = await engine.jobs.find(states=wanted, queue=queue, tag=tag, function=function, after=after, most=most)
         return list(found)
 
-    records = _with_engine(find, **where)
+    records = with_engine(find, **where)
     if as_json:
         for record in records:
             click.echo(json.dumps(_plain(record)))
@@ -92,10 +72,10 @@ def ls(
 @jobs.command("show")
 @click.argument("job_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with everything that is known.")
-@_where
+@where_options
 def show(job_id: str, as_json: bool, **where: str | None) -> None:
     """Show one job: arguments, tries, progress, result or failure with its traceback."""
-    record = _with_engine(lambda engine: engine.jobs.get(job_id), **where)
+    record = with_engine(lambda engine: engine.jobs.get(job_id), **where)
     if record is None:
         raise UnknownJob(
             f"There is no job {job_id}, or its time to live is over. `headgate jobs ls` lists those there are."
@@ -110,7 +90,7 @@ def show(job_id: str, as_json: bool, **where: str | None) -> None:
 
 @jobs.command("retry")
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
-@_where
+@where_options
 def retry(job_ids: tuple[str, ...], **where: str | None) -> None:
     """Put failed or cancelled jobs back into their queues, their tries counted anew."""
     _each(job_ids, lambda engine, job_id: engine.jobs.retry(job_id), where)
@@ -118,7 +98,7 @@ def retry(job_ids: tuple[str, ...], **where: str | None) -> None:
 
 @jobs.command("cancel")
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
-@_where
+@where_options
 def cancel(job_ids: tuple[str, ...], **where: str | None) -> None:
     """Cancel jobs that wait, and ask running ones to end."""
     _each(job_ids, lambda engine, job_id: engine.jobs.cancel(job_id), where)
@@ -138,7 +118,7 @@ def _each(
                 results.append((job_id, exc))
         return results
 
-    results = _with_engine(give, **where)
+    results = with_engine(give, **where)
     for job_id, result in results:
         if isinstance(result, HeadgateError):
             complain(f"{job_id}: {result}")

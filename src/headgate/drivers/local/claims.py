@@ -45,7 +45,8 @@ def _candidates(
             asked += 1
             rows += _ready(store, name, allowed, functions)
     if asked > 1:
-        rows.sort(key=lambda row: (-row.priority, row.seq))
+        turns = rates.turns(store, rows)
+        rows.sort(key=lambda row: (-row.priority, turns[row.seq], row.seq))
         del rows[most:]
     return rows
 
@@ -70,7 +71,7 @@ def _hold(store: Store, rates: Rates, worker: str, rows: Sequence[Row]) -> list[
         store.changes.counts[row.queue, QUEUED] -= 1
         store.changes.counts[row.queue, RUNNING] += 1
         store.changes.leases[row.id] = Lease(row.epoch + 1, until)
-        rates.started(row.queue)
+        rates.started(store, row.queue)
         held = row._replace(
             state=RUNNING, tries=row.tries + 1, epoch=row.epoch + 1, worker=worker, started_at=store.now, last=last
         )

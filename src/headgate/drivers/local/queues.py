@@ -25,6 +25,8 @@ def change(store: Store, queue: str, rules: Mapping[str, Any]) -> dict[str, Any]
         changed = msgspec.convert(merged, QueueRules)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"the rules of queue {queue!r} do not fit: {exc}") from exc
+    if changed.weight <= 0 or (changed.rate is not None and changed.rate <= 0):
+        raise ConfigError(f"the weight and the rate of queue {queue!r} are numbers above 0; pause it to stop it")
     store.db.execute(
         "INSERT INTO queues VALUES (?, ?) ON CONFLICT DO UPDATE SET rules = excluded.rules", (queue, pack(changed))
     )

@@ -117,7 +117,7 @@ class Store:
 
     def apply(self) -> Changes:
         """After a commit: what is counted beside the tables follows. Returns what was done."""
-        changes = self.changes
+        changes, self.changes = self.changes, Changes()
         self.counts.update(changes.counts)
         for job, until in changes.leases.items():
             if until is None:
