@@ -163,3 +163,9 @@ def loop(ws: Any, name: str) -> None:
             ws.send(ws.receive().upper())
     finally:
         note(f"loop {name} ended {ws.close_reason}")
+
+
+@app.post("/report/<int:year>")
+@gate.offload
+def report(year: int) -> Any:
+    return {"year": year, "size": len(flask.request.get_data())}, 201, {"X-Report": "yes"}

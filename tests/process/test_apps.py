@@ -174,6 +174,17 @@ def test_a_view_may_wait_for_its_job(desk: Desk) -> None:
     assert desk.client.post("/count-and-wait").json() == {"counted": 3, "app": "apps_desk"}
 
 
+@pytest.mark.parametrize("size", [3, 500_000])
+def test_a_slow_route_runs_as_a_job_for_who_prefers_it(desk: Desk, size: int) -> None:
+    accepted = desk.client.post("/report/2026", content=b"x" * size, headers={"Prefer": "respond-async"})
+    assert (accepted.status_code, accepted.headers["preference-applied"]) == (202, "respond-async")
+    address = accepted.headers["location"]
+    until(lambda: desk.client.get(address).status_code == 201, "the view's own response", 20)
+    answer = desk.client.get(address)
+    assert (answer.status_code, answer.headers["x-report"]) == (201, "yes")
+    assert answer.json() == {"year": 2026, "size": size}
+
+
 def test_arguments_that_do_not_fit_are_refused_before_the_job_is_there(desk: Desk) -> None:
     assert desk.client.post("/count", json={"to": "many"}).status_code == 500
     until(lambda: "argument 'to' of count" in desk.server.log(), "the argument's name in the log")

@@ -11,6 +11,7 @@ from headgate.apps.exchange import Exchange
 from headgate.apps.lane_check import LaneCheck
 from headgate.apps.links import Link
 from headgate.apps.loop_runner import LoopRunner
+from headgate.apps.offload import Offloader
 from headgate.apps.routes import Match, Routes
 from headgate.apps.sockets import NativeSockets
 from headgate.apps.wsgi import WsgiRunner
@@ -37,6 +38,7 @@ class WsgiDispatcher:
         routes: the app's handlers.
         check: the wall between the lanes.
         requests, sockets, loops: what runs each kind.
+        offloader: what makes jobs of requests.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class WsgiDispatcher:
         requests: WsgiRunner,
         sockets: NativeSockets,
         loops: LoopRunner,
+        offloader: Offloader,
     ) -> None:
         self.traffic = Traffic()
         self.draining = False
@@ -55,6 +58,7 @@ class WsgiDispatcher:
         self._requests = requests
         self._sockets = sockets
         self._loops = loops
+        self._offloader = offloader
 
     def __call__(self, link: Link, message: Request | Open | Message | Known) -> None:
         kind = type(message)
@@ -70,9 +74,15 @@ class WsgiDispatcher:
     def _request(self, link: Link, message: Request) -> None:
         scope = message.scope
         handler = self._routes.request(scope.method, path_of(scope), host_of(scope)).handler
+        offloaded = self._offloader.takes(handler, scope.headers)
+        if offloaded:  # a handler of its own: that it is accepted quickly says nothing of the view
+            view, handler = handler, f"{handler} respond-async"
         if self._refused(link, message, handler):
             return
         self.traffic.requests += 1
+        if offloaded:
+            link.submit(handler, self._offloader.run, link.opened(message.stream, handler), message, view)
+            return
         link.submit(handler, self._requests.run, link.opened(message.stream, handler), message)
 
     def _message(self, link: Link, message: Message) -> None:

@@ -12,7 +12,8 @@ from headgate.apps.contexts import handshake_environ
 from headgate.apps.environ import EnvironMaker
 from headgate.apps.exchange import ClientGone, Exchange
 from headgate.apps.failures import report
-from headgate.apps.loops import ENVIRON_KEY, HandshakeReply, LoopConnection, LoopPolicy
+from headgate.apps.loops import ENVIRON_KEY, LoopConnection, LoopPolicy
+from headgate.apps.response import CollectedReply
 from headgate.base.jobcontext import WORK
 from headgate.link.messages import Fail, Open, Reject
 
@@ -94,7 +95,7 @@ class LoopRunner:
         exchange = connection.exchange
         environ = handshake_environ(self._environs, connection.scope)
         environ[ENVIRON_KEY] = connection
-        reply = HandshakeReply()
+        reply = CollectedReply()
         since = time.perf_counter()
         body = reply.body(self._app(environ, reply.start))
         if connection.accepted:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from headgate.apps.events import EventOf
 from headgate.apps.exchange import ClientGone, Exchange
@@ -196,27 +196,3 @@ class LoopConnection:
 
 ENVIRON_KEY: Final = "headgate.websocket"
 """Where a loop's library finds its `LoopConnection` in the environ."""
-
-
-class HandshakeReply:
-    """The HTTP response of a handshake that the app did not accept, collected (it is small) for a `Reject`."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
-
-    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
-        """`start_response`."""
-        self.status = int(status[:3])
-        self.headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers]
-        return self._body.append
-
-    def body(self, iterable: Any) -> bytes:
-        """All of the body; `close` is called."""
-        try:
-            return b"".join([*self._body, *iterable])
-        finally:
-            close = getattr(iterable, "close", None)
-            if close is not None:
-                close()

@@ -19,3 +19,6 @@ class WorkerPlan(msgspec.Struct, frozen=True, kw_only=True):
     loop_turns: int = 2
     inbox: int = 64
     event_field: tuple[str, ...] = ("type", "event", "action")
+    offload: tuple[str, ...] = ()
+    bodies: str = ""
+    """Where the bodies of offloaded requests are kept; empty where none are."""

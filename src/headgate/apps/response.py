@@ -183,6 +183,30 @@ class Reply:
             log.warning("%s writes more than its Content-Length; the rest is dropped", self.exchange.handler)
 
 
+class CollectedReply:
+    """A response that is collected instead of sent: a refused handshake, a request that runs as a job."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: list[Header] = []
+        self._body: list[bytes] = []
+
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        """`start_response`."""
+        self.status = int(status[:3])
+        self.headers = [encode_header(*header) for header in headers]
+        return self._body.append
+
+    def body(self, iterable: Any) -> bytes:
+        """All of the body; `close` is called."""
+        try:
+            return b"".join([*self._body, *iterable])
+        finally:
+            close = getattr(iterable, "close", None)
+            if close is not None:
+                close()
+
+
 @lru_cache(maxsize=4096)
 def encode_header(name: str, value: str) -> Header:
     """A header as bytes, its name in lower case.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from headgate.apps import flask_sock
 from headgate.apps.contexts import Contexts, FlaskContexts, PlainContexts, is_flask
@@ -17,6 +19,7 @@ from headgate.apps.links import Threads
 from headgate.apps.loader import Loaded
 from headgate.apps.loop_runner import LoopRunner
 from headgate.apps.loops import LoopPolicy
+from headgate.apps.offload import Offloader, allowed
 from headgate.apps.pace import Pace
 from headgate.apps.plan import WorkerPlan
 from headgate.apps.pool import HandlerPool
@@ -26,6 +29,9 @@ from headgate.apps.turns import TurnGate
 from headgate.apps.wsgi import WsgiRunner
 from headgate.declare import registry
 from headgate.link.messages import VERSION, Timed, WorkerHello
+
+SWEEP_EVERY: Final = 60.0
+"""Seconds between two looks for bodies of offloaded requests that nobody needs any more."""
 
 
 class WsgiHost:
@@ -52,12 +58,17 @@ class WsgiHost:
         )
         self._loops = LoopRunner(app, environs, policy, plan.loop_threads)
         flask_sock.install()
+        handlers = [handler for handler, _ in self.routes.rules if not handler.startswith("ws ")]
+        self._offloader = Offloader(allowed(flask_app, plan.offload, handlers), Path(plan.bodies))
+        self._sweeps = bool(plan.bodies) and plan.lane == "slow"
+        self._swept = 0.0
         self.dispatch = WsgiDispatcher(
             self.routes,
             self._check,
             WsgiRunner(app, environs),
             NativeSockets(registry.sockets, contexts),
             self._loops,
+            self._offloader,
         )
         self.hello = WorkerHello(
             version=VERSION,
@@ -98,6 +109,9 @@ class WsgiHost:
         timed, self._timed = self._timed, []
         for exchange, message in timed:
             exchange.link.send(message)
+        if self._sweeps and (now := time.monotonic()) - self._swept > SWEEP_EVERY:
+            self._swept = now
+            self._pool.submit(self._offloader.sweep)
 
     def stats(self) -> Mapping[str, Any]:
         traffic = self.dispatch.traffic

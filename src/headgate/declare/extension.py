@@ -22,7 +22,7 @@ R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
 OFFLOAD = "__headgate_offload__"
-"""Marks a view function that may be run as a job."""
+"""The attribute of a view function that may be run as a job: the options of these jobs."""
 
 NEEDS_GATEWAY = (
     "This address is a WebSocket that Headgate serves. The app runs under another server here, which cannot: "
@@ -39,7 +39,6 @@ class Headgate:
 
     def __init__(self, app: Any = None) -> None:
         self.app: Any = None
-        self.offloads: set[str] = set()
         self._sockets: list[SocketRoute] = []
         registry.gates.append(self)
         if app is not None:
@@ -185,10 +184,26 @@ class Headgate:
 
         return declare
 
-    def offload(self, view: F) -> F:
-        """Decorator, below `@app.route`: a request with `Prefer: respond-async` may run this view as a job."""
-        setattr(view, OFFLOAD, True)
-        return view
+    @overload
+    def offload(self, view: F, /) -> F: ...
+
+    @overload
+    def offload(self, /, **options: Any) -> Callable[[F], F]: ...
+
+    def offload(self, view: F | None = None, /, **options: Any) -> Any:
+        """Decorator, below `@app.route`: a request with `Prefer: respond-async` may run this view as a job.
+
+        `@gate.offload`, or `@gate.offload(queue="reports", timeout=600)` with the options of `@gate.job`.
+
+        Raises:
+            ConfigError: an unknown option or a wrong value.
+        """
+
+        def mark(target: F) -> F:
+            setattr(target, OFFLOAD, make_options({"queue": "requests", **options}, f"@gate.offload on {target!r}"))
+            return target
+
+        return mark if view is None else mark(view)
 
     def publish(self, channel: str, data: Any) -> None:
         """Send to every connection that has joined the channel, whichever gateway holds it.

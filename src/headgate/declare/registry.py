@@ -20,8 +20,6 @@ class Gate(Protocol):
 
     app: Any
     """The Flask app, or None."""
-    offloads: set[str]
-    """Endpoints of routes that may be run as jobs."""
 
 
 Layer = Callable[[Any, Callable[[], Any]], Any]

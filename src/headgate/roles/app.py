@@ -25,6 +25,8 @@ def service(child: Child) -> AppWorker:
         loop_threads=settings.loop_threads,
         inbox=settings.inbox,
         event_field=settings.event_field,
+        offload=settings.offload,
+        bodies=str(settings.folder.offload),
     )
 
     def bind_engine() -> None:

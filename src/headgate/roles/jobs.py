@@ -10,9 +10,11 @@ import threading
 from pathlib import Path
 
 from headgate.apps.loader import load
+from headgate.apps.offload import RequestJob
 from headgate.declare import binding, registry
 from headgate.declare.context import JobContext
 from headgate.jobs.worker import JobWorker, Recycle
+from headgate.library import secret_of
 from headgate.roles.choose import open_bridge
 from headgate.supervisor.child import EXIT_BOOT, Child
 
@@ -28,10 +30,12 @@ def run(child: Child) -> None:
     settings = child.settings
     _be_nice(settings.job_nice)
     bridge = open_bridge(settings.broker, Path(settings.data), settings, worker=child.name)
-    binding.bind(bridge, secret=settings.secret, root_path=settings.root_path)
+    binding.bind(bridge, secret=lambda: secret_of(settings), root_path=settings.root_path)
     bridge.open()
     try:
-        load(settings.app)
+        loaded = load(settings.app)
+        if loaded.interface == "wsgi":
+            registry.add_job(RequestJob(loaded.app, settings.folder.offload).function())
         bridge.call(bridge.engine.operations.set_crons, settings.app, list(registry.crons.values()))
         worker = JobWorker(
             child.name,
