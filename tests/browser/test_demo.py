@@ -98,6 +98,14 @@ def test_the_job_goes_on_through_a_reload_of_the_page(desk: Page) -> None:
     assert desk.evaluate("document.getElementById('job').disabled") is False
 
 
+def test_a_job_that_is_not_there_any_more_is_told(desk: Page) -> None:
+    desk.evaluate(f"localStorage.setItem('order-desk-job', '{'0' * 32}')")
+    desk.reload()
+    desk.wait_for("document.getElementById('job-state').innerText.startsWith('gone')", 30)
+    assert desk.evaluate("localStorage.length") == 0
+    assert desk.evaluate("document.getElementById('job').disabled") is False
+
+
 def test_inline_work_holds_nobody_up(desk: Page) -> None:
     before = answers(desk)
     desk.click("#inline")
