@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from headgate.simulate.plan import Plan
 
 START_DELAY: Final = 0.25
 FINISH_SECONDS: Final = 15.0
+OVERDUE_SECONDS: Final = 60.0
 STDERR_KEPT: Final = 64 * 1024
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(orders.Report).decode
@@ -60,6 +61,7 @@ class Fleet:
         self._changed = asyncio.Event()
         self.crew = Crew()
         self.origin = 0.0
+        self._deadline = math.inf
 
     async def start(self) -> None:
         """Start the processes and give them the run."""
@@ -84,23 +86,27 @@ class Fleet:
     def begin(self) -> float:
         """Let the clicking begin; returns the wall-clock moment at which it does."""
         self.origin = time.monotonic() + START_DELAY
+        self._deadline = self.origin + self._plan.load.seconds + self._plan.options.drain + OVERDUE_SECONDS
         for process in self._processes:
             self._tell(process, orders.Begin(self.origin))
         return time.time() + START_DELAY
 
     def stop(self) -> None:
         """Ask for an early end and a report of what there is."""
+        self._deadline = min(self._deadline, time.monotonic() + FINISH_SECONDS)
+        self._changed.set()  # who waits is to wait by the new deadline
         for process in self._processes:
             self._tell(process, orders.Stop())
 
     async def finished(self) -> None:
         """Wait for the last report; a scenario that failed in one process stops them all."""
         await self._until(self._all_done)
-        if not self._all_done():
+        if self.crew.errors and not self._all_done():
             self.stop()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FINISH_SECONDS):
-                    await self._until(self._all_done, heed_errors=False)
+            await self._until(self._all_done, heed_errors=False)
+        missing = self._size - len(self.crew.done) - len(self.crew.died)
+        if missing > 0 and not self.crew.errors:
+            self.crew.died += ["a generator process hangs and was killed; does a hook of the scenario block?"] * missing
 
     async def close(self) -> None:
         """End the processes, by force if need be."""
@@ -126,7 +132,12 @@ class Fleet:
     async def _until(self, condition: Callable[[], bool], *, heed_errors: bool = True) -> None:
         while not condition() and not (heed_errors and self.crew.errors):
             self._changed.clear()
-            await self._changed.wait()
+            left = self._deadline - time.monotonic()
+            try:
+                async with asyncio.timeout(left if math.isfinite(left) else None):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
 
     def _tell(self, process: asyncio.subprocess.Process, order: orders.Order) -> None:
         if process.stdin is not None and not process.stdin.is_closing():

@@ -162,6 +162,22 @@ def test_an_interrupt_while_connecting_ends_at_once(target: Target, workdir: Pat
     assert read_report(workdir / "r.json").counts.get("clicks", 0) == 0
 
 
+def test_a_scenario_that_hangs_does_not_hold_up_an_interrupt(target: Target, workdir: Path) -> None:
+    (workdir / "hangs.py").write_text(
+        "import pathlib, time\nfrom headgate.simulate.builtin import Clicks\n\n"
+        "class Hangs(Clicks):\n    def act(self, user, click_id, heavy):\n"
+        "        pathlib.Path('hung').touch()\n        time.sleep(3600)\n"
+    )
+    arguments = [target(), "--scenario", "hangs.py", "--users", "10", "--rate", "5/user", "--json", "r.json"]
+    process = Process("simulate", [*COMMAND, *arguments], workdir)
+    try:
+        until((workdir / "hung").exists, "the scenario hangs", 30)
+        assert process.stop(signal.SIGINT, 60) == ExitCode.INTERRUPTED
+    finally:
+        process.kill()
+    assert "hangs and was killed" in read_report(workdir / "r.json").invalid[0]
+
+
 def test_generator_processes_end_with_a_killed_parent(target: Target, workdir: Path) -> None:
     mark = new_mark()
     arguments = [target(), "--users", "10", "--rate", "5/user", "--for", "10m", "--processes", "2", "--live"]
