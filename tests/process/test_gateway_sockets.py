@@ -343,6 +343,7 @@ def masked(first: int, payload: bytes, *, length: int | None = None) -> bytes:
         (masked(0x88, b"\x03"), 1002),  # half a close code
         (masked(0x88, b"\x03\xed"), 1002),  # close code 1005
         (masked(0x81, b"\xff\xfe"), 1007),  # text that is not UTF-8
+        (masked(0x81, b"\xff") + masked(0x83, b"hi"), 1002),  # two wrongs: the parser is ahead of the messages
         (masked(0x88, b"\x03\xe8\xff"), 1007),  # a reason that is not UTF-8
     ],
 )
@@ -549,3 +550,44 @@ async def test_a_broken_link_protocol_costs_that_worker_only() -> None:
             await sock.send("x")
             assert await receive(sock) == "x"
         assert len(good.seen(Open)) == 1
+
+
+# rates and counts
+
+
+async def refused_with(rig: Rig) -> int:
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await quick(client(rig).__aenter__())
+    return int(refused.value.response.status_code)
+
+
+async def test_sockets_per_address_are_bounded_and_given_back() -> None:
+    async with Rig(sockets_per_address=2) as rig:
+        worker = await rig.worker()
+        async with client(rig), client(rig):
+            assert await refused_with(rig) == 429
+            async with client(rig, additional_headers={"X-Forwarded-For": "198.51.100.7"}):
+                pass
+        await until(lambda: not rig.gateway.sockets.connections, "all are gone")
+        worker.on_open = lambda one: worker.send(Reject(one.stream, 403, [], b"", one.handler))
+        assert [await refused_with(rig) for _ in range(5)] == [403] * 5, "a refused handshake does not count"
+        assert len(rig.gateway.sockets._addresses) == 0
+
+
+async def test_handshakes_per_second_are_bounded() -> None:
+    async with Rig(handshake_rate=0.5) as rig:
+        await rig.worker()
+        async with client(rig):
+            assert await refused_with(rig) == 503
+
+
+async def test_messages_per_second_are_bounded() -> None:
+    async with Rig(message_rate=0.5) as rig:
+        await rig.worker()
+        async with client(rig) as sock:
+            await sock.send('{"id":1}')
+            await sock.send('{"id":2}')
+            answers = [json.loads(await receive(sock)) for _ in range(2)]
+        refused = next(one for one in answers if "error" in one)
+        assert (refused["id"], refused["error"]) == (2, "too_fast")
+        assert {"id": 1} in answers

@@ -209,6 +209,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_message: Annotated[
         int, Option(Topic.SOCKETS, "The largest message from a client; beyond it close 1009", Unit.BYTES, least=1)
     ] = 1 * MIB
+    message_rate: Annotated[
+        float, Option(Topic.SOCKETS, "Messages per second of one connection; 0 means no limit", least=0)
+    ] = 0.0
+    handshake_rate: Annotated[
+        float, Option(Topic.SOCKETS, "New sockets per second and gateway; 0 means no limit", least=0)
+    ] = 0.0
+    sockets_per_address: Annotated[
+        int, Option(Topic.SOCKETS, "Sockets of one client address per gateway; 0 means no limit", least=0)
+    ] = 0
     inbox: Annotated[int, Option(Topic.SOCKETS, "Messages that wait per connection", least=1)] = 64
     outbox_bytes: Annotated[
         int, Option(Topic.SOCKETS, "What is kept for a client that does not read", Unit.BYTES, least=1024)

@@ -16,6 +16,7 @@ from headgate.gateway.channels import Channels
 from headgate.gateway.events import Peek
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.follows import Follows
+from headgate.gateway.limits import Bucket
 from headgate.gateway.outbox import DROP, KEEP, LATEST, Outbox, Overflow
 from headgate.gateway.wire import Wire, data_frame, text_frame
 from headgate.link.messages import Effect
@@ -47,6 +48,8 @@ class Shared(Protocol):
 
     def peek(self, fields: Any) -> Peek: ...
 
+    def new_bucket(self) -> Bucket | None: ...
+
 
 class Connection:
     """An accepted WebSocket.
@@ -57,7 +60,7 @@ class Connection:
         scope: the handshake, encoded once.
     """
 
-    __slots__ = ("_channels", "_closing", "_follows", "_outbox", "id", "scope", "sockets", "wire")
+    __slots__ = ("_bucket", "_channels", "_closing", "_follows", "_outbox", "address", "id", "scope", "sockets", "wire")
 
     wire: Wire
 
@@ -69,6 +72,9 @@ class Connection:
         self._channels: set[str] | None = None
         self._follows: set[str] | None = None
         self._closing: tuple[int, str] | None = None
+        self._bucket = sockets.new_bucket()
+        self.address = ""
+        """The client's, where sockets are counted per address."""
 
     # what it is sent
 

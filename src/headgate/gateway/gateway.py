@@ -188,6 +188,9 @@ def _terms(settings: Settings) -> Terms:
         ping_timeout=settings.ping_timeout,
         event_field=settings.event_field,
         origins=settings.origins,
+        handshake_rate=settings.handshake_rate,
+        message_rate=settings.message_rate,
+        sockets_per_address=settings.sockets_per_address,
     )
 
 

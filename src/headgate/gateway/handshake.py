@@ -47,6 +47,9 @@ class Host(Protocol):
     ) -> None:
         """The app accepted."""
 
+    def release_address(self, address: str) -> None:
+        """A handshake of this client came to nothing."""
+
     def leave_loop(self, task: OpenTask, link: WorkerLink, accept: Accept) -> None:
         """A loop accepted a client that has gone."""
 
@@ -64,6 +67,8 @@ class Handshake(asyncio.Protocol):
         self._early: list[bytes] = []
         self._early_bytes = 0
         self.task: OpenTask | None = None
+        self.address = ""
+        """The client's, while it is counted here."""
         self.done = False
 
     def data_received(self, data: bytes) -> None:
@@ -75,7 +80,7 @@ class Handshake(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.http_protocol.leave()
         if not self.done:
-            self.done = True
+            self._over()
             if self.task is not None:
                 self.task.client_gone()
 
@@ -85,10 +90,14 @@ class Handshake(asyncio.Protocol):
     def refuse(self, told: Page) -> None:
         """Answer with an HTTP response instead, and end the connection."""
         if not self.done:
-            self.done = True
+            self._over()
             self._sockets.refused += 1
             self.transport.write(told.wire())
             self.transport.close()
+
+    def _over(self) -> None:
+        self.done = True
+        self._sockets.release_address(self.address)
 
 
 class OpenTask(Task):

@@ -35,6 +35,9 @@ class LoopConnection(Connection):
         self._window = ReceiveWindow()
 
     def message(self, data: str | bytes) -> None:
+        if self._bucket is not None and self._bucket.take(self.sockets.now()):
+            self.close(codes.TRY_LATER, "too many messages per second (message_rate)")
+            return
         if self._fed < self.sockets.inbox and not self._inbox:
             self._feed(data)
         else:

@@ -88,6 +88,10 @@ class NativeConnection(Connection):
         self._over = False
 
     def message(self, data: str | bytes) -> None:
+        wait = self._bucket.take(self.sockets.now()) if self._bucket is not None else 0.0
+        if wait:
+            self.refuse(data, "too_fast", retry_after=round(wait, 3))
+            return
         inbox = self._inbox
         if inbox is None:
             inbox = self._inbox = deque()

@@ -24,6 +24,7 @@ from headgate.gateway.follows import Follows
 from headgate.gateway.handshake import Handshake, OpenTask, check, response
 from headgate.gateway.heads import BadHead
 from headgate.gateway.httpproto import HttpProtocol
+from headgate.gateway.limits import Bucket, PerAddress
 from headgate.gateway.loops import LoopConnection
 from headgate.gateway.native import NativeConnection
 from headgate.gateway.outbox import Outbox
@@ -49,6 +50,9 @@ class Terms(msgspec.Struct, frozen=True):
     ping_timeout: float
     event_field: tuple[str, ...]
     origins: tuple[str, ...]
+    handshake_rate: float
+    message_rate: float
+    sockets_per_address: int
 
 
 class Sockets:
@@ -80,6 +84,8 @@ class Sockets:
         self._wheel: list[set[Wire]] = [set() for _ in range(max(1, round(terms.ping_interval)))]
         self._turn = 0
         self._stopping = False
+        self._rate = Bucket(terms.handshake_rate)
+        self._addresses = PerAddress(terms.sockets_per_address)
         self.on_departed: Callable[[], None] = lambda: None
         """Called when a socket's TCP connection is gone."""
         exchange.on_effects = self.effects
@@ -93,6 +99,11 @@ class Sockets:
             return
         if self._stopping:
             handshake.refuse(page(503, "stopping", "This server is about to stop: connect again.", retry_after=1))
+            return
+        wait = self._rate.take(self.now())
+        if wait:  # after a restart all come back at once: some of them now, the others spread over time
+            told = page(503, "too_many_handshakes", "Too many connect at once.", retry_after=1 + wait * random.random())
+            handshake.refuse(told)
             return
         try:
             self._open(handshake, protocol, target, headers)
@@ -113,6 +124,7 @@ class Sockets:
             self.exchange.release(task, loop)
             self._hold(accept.handler)
         transport = handshake.transport
+        connection.address = handshake.address
         wire = connection.wire = Wire(transport, handshake.proto, connection, self._lost)
         handshake.http_protocol.hand_over()
         self.connections[connection.id] = connection
@@ -161,6 +173,16 @@ class Sockets:
 
     def forget(self, connection: Connection) -> None:
         self.connections.pop(connection.id, None)
+        self.release_address(connection.address)
+
+    def release_address(self, address: str) -> None:
+        """A socket of this address, or a handshake that came to nothing, is over."""
+        if address:
+            self._addresses.give(address)
+
+    def new_bucket(self) -> Bucket | None:
+        """What bounds the messages per second of one connection; None when nothing does."""
+        return Bucket(self.terms.message_rate) if self.terms.message_rate else None
 
     def dropped_so_far(self) -> int:
         """Channel messages that slow clients did not get."""
@@ -212,6 +234,11 @@ class Sockets:
             handshake.refuse(page(404, "not_found", "There is no WebSocket at this address."))
             return
         head = self._web.read_head(scope)
+        handshake.address = head.client[0] if head.client is not None and self.terms.sockets_per_address else ""
+        if not self._addresses.take(handshake.address):
+            handshake.address = ""
+            handshake.refuse(page(429, "too_many_sockets", "Too many sockets from this address.", retry_after=10))
+            return
         task = OpenTask(
             self, handshake, self._web.handler_of("ws", scope["path"]), self._web.link_scope(scope, head, "GET")
         )

@@ -139,7 +139,8 @@ class Wire(asyncio.Protocol):
         """End the connection with a close frame, and without one after `CLOSE_TIMEOUT`."""
         if self._ended:
             return
-        self._proto.send_close(codes.said(code), _short(reason))
+        if self._proto.state is OPEN:  # a bad frame later in the same bytes may have ended it already
+            self._proto.send_close(codes.said(code), _short(reason))
         self._flush()
         self._await_close()
         self._end(code, reason)

@@ -1,0 +1,64 @@
+"""Rates and counts that a client can run into. Pure: time is given."""
+
+from __future__ import annotations
+
+
+class Bucket:
+    """A token bucket: `rate` per second on the long run, `burst` at once.
+
+    Args:
+        rate: tokens per second; 0 means that there is no bound.
+        burst: tokens at most; default two seconds' worth.
+    """
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float = 0.0) -> None:
+        self._rate = rate
+        self._burst = burst or max(1.0, 2 * rate)
+        self._tokens = self._burst
+        self._at = 0.0
+
+    def take(self, now: float) -> float:
+        """Take one token: 0.0 when there was one, else the seconds until there is."""
+        if not self._rate:
+            return 0.0
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) if self._at else self._burst
+        self._at = now
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return 0.0
+        return (1.0 - self._tokens) / self._rate
+
+
+class PerAddress:
+    """How many sockets each client address holds.
+
+    Args:
+        most: per address; 0 means that there is no bound.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def take(self, address: str) -> bool:
+        """Count one more; False (and nothing counted) at the bound. Clients without an address are not counted."""
+        if not self._most or not address:
+            return True
+        held = self._held.get(address, 0)
+        if held >= self._most:
+            return False
+        self._held[address] = held + 1
+        return True
+
+    def give(self, address: str) -> None:
+        """One fewer."""
+        left = self._held.get(address, 0) - 1
+        if left > 0:
+            self._held[address] = left
+        else:
+            self._held.pop(address, None)
