@@ -113,7 +113,7 @@ def test_places_of_expressions() -> None:
     assert (
         fill("coalesce({old.a}, {new.b}) || '{{}}%'", "n", "t", "s", quoted) == '(coalesce(t."a", s."b") || \'{}%%\')'
     )
-    for wrong in ("{x}", "{", "{0}", "{old.__class__}"):
+    for wrong in ("{x}", "{", "{0}", "{old!r}", "{new:>5}", "{old.a.b}"):
         with pytest.raises(WrongTarget, match="cannot be filled"):
             fill(wrong, "n", "t", "s", quoted)
 
