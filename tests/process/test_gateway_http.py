@@ -435,3 +435,43 @@ async def test_a_stop_has_a_deadline() -> None:
         await rig.finish(1)
         with pytest.raises(httpx.HTTPError):
             (await quick(asked)).raise_for_status()
+
+
+async def test_a_slow_handler_whose_clients_do_not_wait_is_found_out_all_the_same() -> None:
+    async with Rig(lane={}) as rig:
+        fast, _ = await rig.worker("f"), await rig.worker("s", "slow")
+        for _ in range(6):
+            await get(rig)
+        assert rig.gateway.exchange.learner.lane("GET /") == "fast"
+        fast.on_request = fast.hold
+        _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(GET)
+        request = await fast.next(Request, len(fast.seen(Request)) + 1)
+        writer.close()
+        await fast.next(Cancel)
+        fast.respond(request, b"late", run=3.0)
+        await until(lambda: rig.gateway.exchange.learner.lane("GET /") == "slow", "it is slow now")
+
+
+async def test_with_lanes_off_a_worker_is_never_told_that_a_handler_is_slow() -> None:
+    async with Rig(lane={}, slow_workers=0) as rig:
+        worker = await rig.worker()
+        worker.on_request = lambda request: worker.respond(request, b"ok", run=0.001)
+        for _ in range(6):
+            await get(rig)
+        worker.on_request = lambda request: worker.respond(request, b"ok", run=3.0)
+        assert [(await get(rig)).status_code for _ in range(3)] == [200] * 3
+        assert False not in worker.known.values()
+        bounced: list[Request] = []
+
+        def bounce_once(request: Request) -> None:
+            if "GET /other" not in worker.known:
+                bounced.append(request)
+                worker.send(Bounce(request.stream, "GET /other"))
+            else:
+                worker.ok(request)
+
+        worker.on_request = bounce_once
+        assert (await get(rig)).status_code == 200
+        assert len(bounced) == 1
+        assert (await get(rig, "/-/ready")).status_code == 200

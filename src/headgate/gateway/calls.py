@@ -62,7 +62,7 @@ class Call(Task):
         if last:
             self.run = message.run
             handler = message.handler if not isinstance(message, Chunk) else self.handler
-            self.exchange.end(self, handler, message.run, learn=not self._abandoned)
+            self.exchange.end(self, handler, message.run, whole=not self._abandoned)
         elif isinstance(message, Head):
             self.handler = message.handler or self.handler
         if not self._abandoned:

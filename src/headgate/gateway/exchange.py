@@ -153,15 +153,20 @@ class Exchange:
         """Take it out of the waiting room; False when it has been started."""
         return self.board.cancel(task)
 
-    def end(self, task: Task, handler: str, run: float, *, learn: bool = True) -> None:
-        """The task's last frame came: its slot is free, and its run time teaches the lanes."""
+    def end(self, task: Task, handler: str, run: float, *, whole: bool = True) -> None:
+        """The task's last frame came: its slot is free, and its run time teaches the lanes.
+
+        Args:
+            run: seconds that the handler ran.
+            whole: it ran to its end; a run that was cut short says something only if it was long all the same.
+        """
         link = task.link
         if link is not None:
             link.streams.pop(task.stream, None)
         following = self.board.finish(task)
         if following is not None:
             self._begin(following)
-        if learn and self.learner.learn(handler or task.handler, run):
+        if (whole or run > self.learner.limit) and self.learner.learn(handler or task.handler, run):
             self.relane(handler or task.handler)
 
     def release(self, task: Task, stream: Stream) -> None:
@@ -174,6 +179,8 @@ class Exchange:
 
     def relane(self, handler: str) -> None:
         """A handler changed lanes: app workers are told, waiting work moves."""
+        if not self._lanes:  # all workers run everything: to tell them otherwise would make them hand it back
+            return
         fast = self.learner.lane(handler) == FAST
         profile = self.learner.profiles().get(handler)
         log.info("handler %s: now %s (%s)", handler, FAST if fast else SLOW, profile.why if profile else "")

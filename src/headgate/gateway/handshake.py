@@ -129,7 +129,7 @@ class OpenTask(Task):
             sockets.exchange.end(self, message.handler, message.run)
         elif hasattr(message, "code"):  # a loop that ended before it accepted
             handshake.refuse(page(500, "internal", "The app ended the connection before it accepted it."))
-            sockets.exchange.end(self, self.handler, message.run, learn=False)
+            sockets.exchange.end(self, self.handler, message.run, whole=False)
 
     def lost(self) -> None:
         self._handshake.refuse(

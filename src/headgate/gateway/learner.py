@@ -126,7 +126,7 @@ class Learner:
     """
 
     def __init__(self, limit: float, pins: Mapping[str, str] | None = None) -> None:
-        self._limit = limit
+        self.limit = limit
         self._settings_pins = dict(pins or {})
         self._profiles: dict[str, Profile] = {name: Profile(lane) for name, lane in self._settings_pins.items()}
 
@@ -139,7 +139,7 @@ class Learner:
         profile = self._profiles.get(handler)
         if profile is None:
             profile = self._admit(handler)
-        return profile.learn(seconds, self._limit)
+        return profile.learn(seconds, self.limit)
 
     def pin(self, pins: Mapping[str, str]) -> None:
         """Pins from the code; those of the configuration are stronger."""

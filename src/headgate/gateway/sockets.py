@@ -137,7 +137,7 @@ class Sockets:
 
     def leave_loop(self, task: OpenTask, link: WorkerLink, accept: Accept) -> None:
         """A loop accepted a client that has gone in the meantime: it is told."""
-        self.exchange.end(task, accept.handler, accept.run, learn=False)
+        self.exchange.end(task, accept.handler, accept.run, whole=False)
         link.transport.send(Closed(task.stream, codes.ABNORMAL, "the client went away during the handshake"))
 
     def new_protocol(self) -> ServerProtocol:

@@ -132,6 +132,8 @@ class Web:
         try:
             status, sent = await self._run(call, scope, head, send)
         finally:
+            # uvicorn's request is a cycle, and the collector comes seldom: the body must not stay with it.
+            scope.pop(GONE, None)
             if body.path is not None:
                 await self._spool.discard(body)
             if self.on_done is not None:
