@@ -20,5 +20,7 @@ def connected(sock):
 
 @app.post("/publish")
 def publish():
-    gate.publish("all", request.get_data(as_text=True))
+    text = request.get_data(as_text=True)
+    for _ in range(int(request.args.get("times", 1))):
+        gate.publish("all", text)
     return "", 204

@@ -11,7 +11,9 @@ socketio = SocketIO(app, async_mode=os.environ["MODE"])
 
 @app.post("/publish")
 def publish():
-    socketio.emit("all", request.get_data(as_text=True))
+    text = request.get_data(as_text=True)
+    for _ in range(int(request.args.get("times", 1))):
+        socketio.emit("all", text)
     return "", 204
 
 

@@ -22,8 +22,9 @@ async def listen(socket):
 
 async def publish(request):
     text = (await request.body()).decode()
-    for socket in list(sockets):
-        await socket.send_text(text)
+    for _ in range(int(request.query_params.get("times", 1))):
+        for socket in list(sockets):
+            await socket.send_text(text)
     return Response(status_code=204)
 
 
