@@ -77,6 +77,18 @@ def test_a_running_job_is_not_disturbed_by_the_brokers_death(tmp_path: Path) -> 
         assert handle.get().tries == 1
 
 
+def test_after_the_death_of_everything_jobs_do_not_wait_for_their_leases(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=1, job_lease=600.0) as hired:
+        handle = hired.app.write.enqueue("power", 1)
+        until(lambda: hired.ledger() == ["power"], "the job runs")
+        hired.broker.kill()
+        hired.workers[0].kill()
+        hired.broker = RoleProcess("broker", hired.settings, tmp_path).wait_ready()
+        hired.start_worker()
+        handle.wait(30)
+        assert hired.ledger() == ["power", "power"]
+
+
 def test_a_follower_sees_no_gap_and_no_repetition(tmp_path: Path) -> None:
     with crew(tmp_path, workers=1) as hired:
         handle = hired.app.counts_on.enqueue(100)

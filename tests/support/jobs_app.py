@@ -181,8 +181,9 @@ class Crew:
         return worker.wait_ready()
 
     def restart_broker(self) -> None:
-        """Start it again after its death."""
-        self.broker = RoleProcess("broker", self.settings, self.folder).wait_ready()
+        """Start it again after its death, as the same supervisor would."""
+        dead = self.broker.name
+        self.broker = RoleProcess("broker", self.settings, self.folder, replaces=dead).wait_ready()
 
     def worker_running(self, job_id: str) -> RoleProcess:
         """The process that runs the job."""

@@ -28,12 +28,27 @@ class RoleProcess:
         settings: its settings; `data` must be a folder of the test's own.
         folder: the current folder of the process: where its app is.
         wrap: a command line that comes before that of the role (`prlimit`, say).
+        replaces: the name of the dead process whose place it takes.
     """
 
     def __init__(
-        self, role: Role, settings: Settings, folder: Path, index: int = 0, wrap: tuple[str, ...] = ()
+        self,
+        role: Role,
+        settings: Settings,
+        folder: Path,
+        index: int = 0,
+        wrap: tuple[str, ...] = (),
+        replaces: str | None = None,
     ) -> None:
-        brief = Brief(role=role, index=index, generation=1, settings=settings, supervisor=os.getpid(), channel=-1)
+        brief = Brief(
+            role=role,
+            index=index,
+            generation=1,
+            settings=settings,
+            supervisor=os.getpid(),
+            channel=-1,
+            replaces=replaces,
+        )
         here = os.getcwd()
 
         def command(name: str) -> list[str]:

@@ -15,7 +15,7 @@ from headgate.base.errors import ConfigError
 from headgate.base.ports import StopSignal
 from headgate.broker.connection import Connection
 from headgate.broker.lock import InstanceLock
-from headgate.drivers.local import lookup
+from headgate.drivers.local import claims, lookup
 from headgate.drivers.local.desk import Desk
 from headgate.drivers.local.store import MEMORY, Limits, Store
 
@@ -30,13 +30,23 @@ class Broker:
         data: the data folder; made if it is missing.
         limits: the bounds.
         durable: False keeps everything in memory: `--broker memory`.
+        first: no job worker can be alive from before, so what was running goes back without waiting for its lease.
     """
 
-    def __init__(self, data: Path, limits: Limits, *, durable: bool = True, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        limits: Limits,
+        *,
+        durable: bool = True,
+        first: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
         self.socket = data / "run" / "broker.sock"
         self._data = data
         self._limits = limits
         self._durable = durable
+        self._first = first
         self._clock = clock or SystemClock()
         self._connections: set[Connection] = set()
         self.desk: Desk | None = None
@@ -83,6 +93,9 @@ class Broker:
                 lambda: Connection(desk, self._connections), str(self.socket), backlog=1024
             )
             self.socket.chmod(0o600)
+            if self._first:
+                for worker in claims.holders(store):
+                    desk.worker_died(worker)
             desk.start()
             try:
                 ready()

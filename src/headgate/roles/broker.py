@@ -23,7 +23,10 @@ class BrokerRole:
         settings = child.settings
         limits = Limits(lease=settings.job_lease, queue_depth=settings.queue_depth)
         self._child = child
-        self._broker = Broker(Path(settings.data), limits, durable=settings.broker != "memory")
+        # Children die with their supervisor. So when a new one starts its first broker, and the job workers
+        # are its own, those of before are dead.
+        first = child.replaces is None and "jobs" in settings.roles
+        self._broker = Broker(Path(settings.data), limits, durable=settings.broker != "memory", first=first)
 
     async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
         """Serve until `stop`; see `Broker.run`."""

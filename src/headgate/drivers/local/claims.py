@@ -158,6 +158,11 @@ def abandon(store: Store, worker: str) -> int:
     return len(rows)
 
 
+def holders(store: Store) -> list[str]:
+    """The job workers that hold something."""
+    return [worker for (worker,) in store.db.execute("SELECT DISTINCT worker FROM jobs WHERE state = 2")]
+
+
 def reconcile(store: Store, worker: str, held: Mapping[str, int]) -> int:
     """The worker has connected anew: claims that it does not know of never reached it, and were never begun."""
     query = SELECT + "WHERE j.state = 2 AND j.worker = ? ORDER BY j.claimed"
