@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from headgate.base.clock import ManualClock
-from headgate.base.model import JobSpec, new_id
+from headgate.base.model import JobSpec, Outcome, Settlement, new_id
+from headgate.base.offload import FUNCTION, StoredResponse
 from headgate.base.tokens import Tokens, job_url
 from headgate.drivers.memory.engine import MemoryEngine
 from headgate.gateway.access import line
@@ -124,6 +125,29 @@ async def test_a_jobs_address_shows_its_state_to_who_has_the_token() -> None:
         assert (await ask(rig, url, "DELETE")).json()["state"] == "cancelled"
         assert (await ask(rig, url, "DELETE")).status_code == 409
         assert "retry-after" not in (await ask(rig, url)).headers
+
+
+async def test_the_address_of_a_request_that_ran_as_a_job_gives_its_response() -> None:
+    engine = MemoryEngine()
+    async with Rig(engine) as rig:
+        await until(lambda: rig.gateway.unready() != "the broker does not answer yet", "the engine is open")
+        job = JobSpec(id=new_id(), function=FUNCTION, arguments=msgspec.msgpack.encode([[], {}]))
+        await engine.sink.put([job])
+        url = job_url(Tokens(SECRET), job.id, 60)
+        assert (await ask(rig, url)).json()["state"] == "queued"
+        claim = (await quick(engine.source.take("w", ["*"], 1)))[0]
+        headers = [
+            (b"content-type", b"text/csv"),
+            (b"connection", b"close"),
+            (b"x-a", b"1"),
+            (b"content-length", b"99"),
+        ]
+        result = msgspec.msgpack.encode(StoredResponse(201, headers, b"a,b"))
+        done = Settlement(id=job.id, epoch=claim.job.epoch, outcome=Outcome.SUCCEEDED, result=result)
+        assert await engine.source.settle("w", [done]) == [True]
+        answer = await ask(rig, url)
+        assert (answer.status_code, answer.text, answer.headers["content-type"]) == (201, "a,b", "text/csv")
+        assert answer.headers["x-a"] == "1"
 
 
 def test_tokens_are_for_one_thing_and_a_time() -> None:

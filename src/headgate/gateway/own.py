@@ -110,7 +110,9 @@ def _stored_response(record: JobRecord) -> Page | None:
         return None
     stored = msgspec.msgpack.decode(record.result, type=offload.StoredResponse)
     headers = [pair for pair in outgoing(stored.headers) if pair[0] != b"content-length"]
-    return Page(stored.status, [*headers, (b"content-length", b"%d" % len(stored.body))], stored.body)
+    if stored.status != 204:
+        headers.append((b"content-length", b"%d" % len(stored.body)))
+    return Page(stored.status, headers, stored.body)
 
 
 def _state_page(record: JobRecord, known: bytes) -> Page:
