@@ -81,7 +81,8 @@ class LiveView:
             self._said = (phase, at)
             pulses = list(self._latest.values())
             done = f"{max(at, 0):.0f} / {self._plan.load.seconds:.0f} s" if phase != "connecting" else ""
-            line = Text.assemble(f"{phase} {done} ", self._people(pulses), " · ", self._trouble())
+            parts = (self._people(pulses), " · ", self._pace(), " · ", self._generator(pulses), " · ", self._trouble())
+            line = Text.assemble(f"{phase} {done} ", *parts)
             self._console.print(line, soft_wrap=True)
 
     @property
@@ -97,7 +98,9 @@ class LiveView:
         pulses = list(self._latest.values())
         at = max(pulse.at for pulse in pulses)
         phase = pulses[0].phase
-        return Group(self._progress(phase, at), self._people(pulses), self._latencies(), self._trouble())
+        people = Text.assemble(self._people(pulses), " · ", self._pace())
+        trouble = Text.assemble(self._trouble(), " · ", self._generator(pulses))
+        return Group(self._progress(phase, at), people, self._latencies(), trouble)
 
     def _progress(self, phase: str, at: float) -> Table:
         seconds = self._plan.load.seconds
@@ -110,13 +113,16 @@ class LiveView:
     def _people(self, pulses: list[Pulse]) -> Text:
         connected = sum(pulse.connected for pulse in pulses)
         waiting = sum(pulse.outstanding for pulse in pulses)
+        return Text(f"{connected} of {self._plan.load.most_users} users connected · {waiting} clicks under way")
+
+    def _pace(self) -> Text:
+        return Text(f"{self._rate():.0f} answers/s {self._sparkline()}".rstrip())
+
+    def _generator(self, pulses: list[Pulse]) -> Text:
         cpu = max(pulse.cpu for pulse in pulses)
         lag = max(pulse.lag for pulse in pulses)
-        text = Text(f"{connected} of {self._plan.load.most_users} users connected · {waiting} clicks under way · ")
-        text.append(f"{self._rate():.0f} answers/s {self._sparkline()} · ")
         style = "yellow" if lag > self._plan.options.max_lag or cpu > 0.9 else "dim"
-        text.append(f"generator CPU {cpu:.0%}, worst lag {show_seconds(lag)}", style=style)
-        return text
+        return Text(f"generator CPU {cpu:.0%}, worst lag {show_seconds(lag)}", style=style)
 
     def _rates(self) -> list[float]:
         pairs = zip(self._answered, list(self._answered)[1:], strict=False)
