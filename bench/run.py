@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="short runs, nothing written")
     given = parser.parse_args(arguments)
     wanted = names() if "all" in given.names else [name for name in given.names if name != "render"]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers are stopped on the way out
     met = True
     for name in wanted:
         result: Result = importlib.import_module(f"bench.{name}.run").measure(given.quick)

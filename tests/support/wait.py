@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -45,8 +46,19 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
+PORTS = range(12_000, 32_000)
+"""Below Linux's ephemeral ports (net.ipv4.ip_local_port_range): no outgoing connection takes one in the meantime."""
+_chance = random.SystemRandom()
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nothing listens on at the moment; a random one, since test runs may be neighbours."""
+    for _ in range(200):
+        port = _chance.choice(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise NeverCame(f"no free port of {PORTS} in 200 attempts")
