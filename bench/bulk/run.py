@@ -77,7 +77,7 @@ class Bench:
     def write(self, way: str, operation: str) -> dict[str, float]:
         self.fresh(operation)
         # Row by row takes minutes for all; its rate does not depend on how many there are.
-        count = self.rows // 10 if way == "row_by_row" else self.rows
+        count = self.rows // 20 if way == "row_by_row" else self.rows
         if way == "server":
             return self.server(operation)
         if way in ("polite", "fast"):

@@ -252,3 +252,16 @@ def test_a_lost_commit_answer_is_found_in_the_checkpoint(store: Store, stock: sa
     result = bulk.update(stock, once(100), on=store.engine, set={"n": "{old} + {new}"}, politeness=SMALL)
     assert {row[1] for row in store.rows(stock)} == {1}
     assert (result.written, result.retries) == (100, 4)
+
+
+def test_old_checkpoints_are_swept(store: Store, stock: sa.Table) -> None:
+    """Those of finished writes and of unnamed ones that died; an unfinished one with a name is somebody's to resume."""
+    bulk.update(stock, once(10), on=store.engine, name="finished")
+    database = database_for(store.engine)
+    database.claim("call/died", 0)
+    database.claim("unfinished", 0)
+    database.close()
+    old = {"postgresql": "now() - interval '8 days'", "sqlite": "0", "anydb": "0"}.get(store.kind, "'2020-01-01'")
+    store.run(f"UPDATE headgate_bulk SET updated_at = {old}")
+    bulk.update(stock, once(10), on=store.engine)
+    assert [row[0] for row in store.rows("headgate_bulk", "name")] == ["unfinished"]

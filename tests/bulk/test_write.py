@@ -99,6 +99,14 @@ def test_expressions_see_every_row_of_a_key(store: Store, items: sa.Table) -> No
     assert result.written == 35
 
 
+def test_expressions_alone_need_no_values(store: Store, items: sa.Table) -> None:
+    bulk.insert(items, made(10), on=store.engine)
+    keys = [{"id": n} for n in range(5)]
+    result = bulk.update(items, keys, on=store.engine, set={"stock": "{old.id} * 2 + 1", "name": "'%d'"})
+    assert result.written == 5
+    assert [row[1:3] for row in store.rows(items)][:6] == [("%d", n * 2 + 1) for n in range(5)] + [("item 5", 5)]
+
+
 def test_expressions_in_an_upsert(store: Store, items: sa.Table) -> None:
     bulk.insert(items, [{"id": 1, "name": "a", "stock": 10}], on=store.engine)
     rows = [{"id": 1, "name": "b", "stock": 5}, {"id": 2, "name": "c", "stock": 7}, {"id": 1, "name": "d", "stock": 1}]

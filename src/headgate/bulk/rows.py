@@ -50,9 +50,10 @@ class Plain:
     def __init__(self, rows: Iterable[Any]) -> None:
         self.total = len(rows) if isinstance(rows, Sequence) else None
         self._rows = iter(rows)
-        self._first = next(self._rows, None)
+        head = list(itertools.islice(self._rows, 1))
+        self._first = head[0] if head else None
         self.names = row_names(self._first)
-        self._stream = itertools.chain([self._first] if self._first is not None else [], self._rows)
+        self._stream = itertools.chain(head, self._rows)
 
     def rows(self) -> Iterator[Any]:
         return self._stream

@@ -105,7 +105,9 @@ class AnyDatabase:
         with self._problems(), self._engine.begin() as connection:
             CHECKPOINTS.create(connection, checkfirst=True)
             old = time.time() - KEEP_SECONDS
-            connection.execute(CHECKPOINTS.delete().where(columns.done, columns.updated_at < old))
+            connection.execute(
+                CHECKPOINTS.delete().where(columns.done | columns.name.like("call/%"), columns.updated_at < old)
+            )
             taken = connection.execute(
                 CHECKPOINTS.update()
                 .where(columns.name == name, columns.fence <= fence)

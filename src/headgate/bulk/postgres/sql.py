@@ -31,7 +31,9 @@ SELECT CASE WHEN count(*) = 1 THEN 1 ELSE ('{FENCED}' || count(*))::int END FROM
 
 FINISH: Final = f"UPDATE {CHECKPOINTS} SET done = true, updated_at = now() WHERE name = %s AND epoch = %s"
 FORGET: Final = f"DELETE FROM {CHECKPOINTS} WHERE name = %s AND epoch = %s"
-SWEEP: Final = f"DELETE FROM {CHECKPOINTS} WHERE done AND updated_at < now() - make_interval(secs => %s)"
+SWEEP: Final = (
+    f"DELETE FROM {CHECKPOINTS} WHERE (done OR name LIKE 'call/%%') AND updated_at < now() - make_interval(secs => %s)"
+)
 
 # Local to the transaction, so that nothing outlives it in a connection that a proxy shares (PgBouncer).
 # Without hash joins the merge visits the rows in the key's order, which is what keeps two writers from a deadlock.

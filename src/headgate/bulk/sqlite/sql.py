@@ -21,7 +21,7 @@ WHERE name = ? AND epoch = ? AND pos = ?"""
 COUNT: Final = f"UPDATE {CHECKPOINTS} SET written = written + ? WHERE name = ?"
 FINISH: Final = f"UPDATE {CHECKPOINTS} SET done = 1, updated_at = unixepoch() WHERE name = ? AND epoch = ?"
 FORGET: Final = f"DELETE FROM {CHECKPOINTS} WHERE name = ? AND epoch = ?"
-SWEEP: Final = f"DELETE FROM {CHECKPOINTS} WHERE done AND updated_at < unixepoch() - ?"
+SWEEP: Final = f"DELETE FROM {CHECKPOINTS} WHERE (done OR name LIKE 'call/%') AND updated_at < unixepoch() - ?"
 
 
 def quoted(name: str) -> str:
