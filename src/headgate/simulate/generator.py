@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any, Final, cast
 
@@ -27,6 +28,8 @@ from headgate.simulate.wire.choose import wire_maker
 PULSE_SECONDS: Final = 0.5
 DRAIN_POLL: Final = 0.05
 GOODBYE_POLLS: Final = 40
+PARENT_POLL: Final = 2.0
+ORPHAN_SECONDS: Final = 5.0
 _encode = msgspec.msgpack.Encoder().encode
 _decode_order = msgspec.msgpack.Decoder(orders.Order).decode
 
@@ -270,9 +273,18 @@ def _kind(error: SimulateError) -> str:
     return kinds.get(type(error), "input")
 
 
+def _outlive_nobody(parent: int) -> None:
+    """End this process some seconds after its parent, also when a scenario's hook blocks the event loop."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL)
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
+
+
 def run() -> None:
     """The process's entry point. Ctrl-C goes to the parent, which asks for what there is."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_outlive_nobody, args=(os.getppid(),), daemon=True, name="parent-watch").start()
     try:
         import uvloop
     except ImportError:

@@ -178,11 +178,17 @@ def test_a_scenario_that_hangs_does_not_hold_up_an_interrupt(target: Target, wor
     assert "hangs and was killed" in read_report(workdir / "r.json").invalid[0]
 
 
-def test_generator_processes_end_with_a_killed_parent(target: Target, workdir: Path) -> None:
+@pytest.mark.parametrize("hook", ["pass", "__import__('time').sleep(3600)"], ids=["runs", "hangs"])
+def test_generator_processes_end_with_a_killed_parent(target: Target, workdir: Path, hook: str) -> None:
     mark = new_mark()
-    arguments = [target(), "--users", "10", "--rate", "5/user", "--for", "10m", "--processes", "2", "--live"]
-    process = Process("simulate", [*COMMAND, *arguments], workdir, env=mark)
-    until(lambda: "running" in process.log(), "the live view says that it runs", 30)
+    (workdir / "mine.py").write_text(
+        "import pathlib\nfrom headgate.simulate.builtin import Clicks\n\n"
+        "class Mine(Clicks):\n    def act(self, user, click_id, heavy):\n"
+        f"        pathlib.Path('clicked').touch()\n        {hook}\n        return super().act(user, click_id, heavy)\n"
+    )
+    load = ["--users", "10", "--rate", "5/user", "--for", "10m", "--processes", "2"]
+    process = Process("simulate", [*COMMAND, target(), "--scenario", "mine.py", *load], workdir, env=mark)
+    until((workdir / "clicked").exists, "the users click", 30)
     assert len(bearers(mark)) >= 3
     process.kill()
     until(lambda: not bearers(mark), "the generators have ended", 30)
