@@ -8,6 +8,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TESTS  ?= tests
+# Test files run side by side, each file in one process; JOBS=0 runs all in one.
+JOBS   ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench soak clean distclean constraints packages
@@ -38,7 +40,7 @@ packages:
 	@tools/system-packages test
 
 test: $(VENV)/.dev packages  ## Run every test, with real servers on private ports
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=15 $(TESTS)
 
 lint: $(VENV)/.dev  ## ruff, formatting, mypy --strict and the walls
 	$(BIN)/ruff check .
