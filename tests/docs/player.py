@@ -138,7 +138,7 @@ class Player:
             elif verb == "reload":
                 self._tab().reload()
             elif verb == "click":
-                self._tab().click(rest)
+                self._tab().click(f"{rest}:enabled")
             elif verb == "see":
                 selector, _, text = rest.partition(" ")
                 content = f"(document.querySelector({json.dumps(selector)})?.innerText ?? '')"
