@@ -1,4 +1,4 @@
-"""The four deployments of the story, each started fresh for its turn."""
+"""The five deployments of the story, each started fresh for its turn."""
 
 from __future__ import annotations
 
@@ -84,9 +84,15 @@ def headgate_jobs(folder: Path, database: str) -> object:
     return _headgate("app_jobs:app", folder, database)
 
 
+def headgate_bulk(folder: Path, database: str) -> object:
+    """app_bulk.py: the job writes with `bulk.update`."""
+    return _headgate("app_bulk:app", folder, database)
+
+
 HOSTS = {
     "eventlet": Host("Eventlet original", eventlet, "update", True, True),
     "headgate": Host("Headgate, app unchanged", headgate_inline, "update", True, True),
     "starlette": Host("Starlette + uvicorn + RQ", starlette_rq, "update", False, False),
     "headgate_jobs": Host("Headgate with jobs", headgate_jobs, "update.result", True, False),
+    "headgate_bulk": Host("Headgate with jobs and bulk.update", headgate_bulk, "update.result", True, False),
 }
