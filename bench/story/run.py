@@ -109,8 +109,8 @@ def _result(raw: dict[str, list[dict[str, float]]], rounds: int, seconds: float)
         setup=[
             f"{USERS} users on WebSockets, {RATE} clicks all together, {HEAVY:.0%} of them heavy; open model, Poisson;"
             f" {rounds} interleaved rounds of {seconds:g} s, the first 5 s not timed",
-            "heavy: 4,000 single-row UPDATEs with psycopg 3 in one transaction, a new connection for each; with bulk.update:"
-            " the same rows in chunks that commit with their checkpoint",
+            "heavy: 4,000 single-row UPDATEs with psycopg 3 in one transaction, a new connection for each; with"
+            " bulk.update: the same rows in chunks that commit with their checkpoint",
             "the Eventlet original: gunicorn 23, one Eventlet worker (examples/story/peer_eventlet)",
             f"Starlette + uvicorn + RQ: one process, {RQ_WORKERS} RQ workers (examples/story/peer_starlette_rq)",
             "Headgate: `headgate run` with its defaults",
