@@ -8,7 +8,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TESTS  ?= tests
-JOBS   ?= 2
 # Test files run side by side, each file in one process; JOBS=0 runs all in one.
 JOBS   ?= 3
 
