@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -119,3 +120,30 @@ async def test_a_gateway_that_is_killed_is_back_with_all_its_workers(
     async with httpx.AsyncClient(timeout=10) as client:
         assert (await client.get(server.url + "/")).text == "ok"
     assert len(server.children()["app"]) == 2, "no app worker was touched"
+
+
+async def sockets_of(server: Headgate, gateway: int) -> int:
+    """What a gateway's metrics say of its WebSockets."""
+    reader, writer = await asyncio.open_unix_connection(str(server.data / "run" / f"admin.{gateway}.sock"))
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(10):
+        text = (await reader.read()).decode()
+    writer.close()
+    return int(next(line for line in text.splitlines() if line.startswith("headgate_sockets ")).split()[1])
+
+
+async def test_a_burst_of_sockets_is_spread_evenly_and_all_of_them_work(
+    headgate_server: StartHeadgate, workdir: Path
+) -> None:
+    (workdir / "spread.py").write_text(APP)
+    options = ("--workers", "1", "--jobs", "0", "--gateways", "3")
+    server = await asyncio.to_thread(headgate_server, "spread:app", *options, app_folder=workdir)
+    async with AsyncExitStack() as stack, asyncio.timeout(60):
+        opening = [stack.enter_async_context(connect(server.ws_url + "/ws", open_timeout=30)) for _ in range(90)]
+        socks = await asyncio.gather(*opening)
+        held = [await sockets_of(server, gateway) for gateway in range(3)]
+        assert sum(held) == 90
+        assert max(held) / min(held) <= 1.3, held
+        for sock in socks:
+            await sock.send("{}")
+        assert {await sock.recv() for sock in socks} == {'{"n":1}'}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 from urllib.parse import parse_qsl
 
+from headgate.gateway.balance import Balance
 from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.own import PREFIX, Own
 from headgate.gateway.pages import Page, page
@@ -26,6 +28,7 @@ class GatewayApp:
         self._most = max_connections
         self.connections = 0
         self.turned_away = 0
+        self.balance: Balance | None = None
         sockets.on_departed = self.depart
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -45,8 +48,12 @@ class GatewayApp:
 
     # httpproto.Front
 
+    def pass_on(self, transport: asyncio.Transport) -> bool:
+        return self.balance is not None and self.balance.hand_over(transport, self.connections + 1)
+
     def arrive(self, protocol: HttpProtocol) -> Page | None:
         self.connections += 1
+        self._tell()
         if self.connections > self._most:
             self.turned_away += 1
             return _FULL
@@ -54,6 +61,11 @@ class GatewayApp:
 
     def depart(self) -> None:
         self.connections -= 1
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.balance is not None:
+            self.balance.tell(self.connections)
 
     def upgrade(self, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self._sockets.upgrade(protocol, target, headers)

@@ -17,6 +17,7 @@ from headgate.base.tokens import Tokens
 from headgate.config.settings import Settings
 from headgate.gateway.access import Account
 from headgate.gateway.app import GatewayApp
+from headgate.gateway.balance import Balance
 from headgate.gateway.bodies import Spool
 from headgate.gateway.channels import Channels
 from headgate.gateway.exchange import Exchange
@@ -88,11 +89,13 @@ class Gateway:
         self.sockets = Sockets(_terms(settings), self.exchange, self.web, self.channels, self.follows)
         own = Own(lambda: engine if self._engine_open else None, self.unready, Tokens(secret))
         self.app = GatewayApp(self.web, self.sockets, own, settings.max_connections)
+        self.server = HttpServer(self.app, keep_alive=settings.keepalive_timeout, head_timeout=settings.head_timeout)
+        self.balance = Balance(settings.folder.run, index, settings.gateways, self.server.adopt)
+        self.app.balance = self.balance
         self.report = Report(self.app, self.web, self.exchange, self.sockets, self.spool, self.unready)
         metrics = Metrics(self.report)
         self.web.on_done = Account(metrics, settings.access_log)
         self.admin = AdminListener(metrics, settings.folder.admin(index), _numbered(settings.metrics, index))
-        self.server = HttpServer(self.app, keep_alive=settings.keepalive_timeout, head_timeout=settings.head_timeout)
 
     async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
         """Serve until `stop`, then drain: not ready first, requests finished, sockets closed with 1012."""
@@ -101,6 +104,7 @@ class Gateway:
         await self.exchange.listen(self._link)
         await self.server.start(self._listeners)
         await self.admin.start()
+        self.balance.start()
         tasks = [asyncio.create_task(one) for one in (self._reach_engine(), self.channels.run(), self._seconds())]
         ready()
         try:
@@ -126,6 +130,7 @@ class Gateway:
 
     async def _drain(self, seconds: float) -> None:
         self._stopping = True
+        self.balance.close()
         log.info(
             "stopping: %d requests and %d sockets to end in %.1f s", self.web.active, len(self.sockets.wires), seconds
         )
@@ -161,6 +166,7 @@ class Gateway:
         while True:
             await asyncio.sleep(1.0)
             try:
+                self.balance.tell(self.app.connections)
                 self.sockets.second()
                 self.server.second(loop.time())
                 self._publish_stats(self.report())

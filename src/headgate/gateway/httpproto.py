@@ -33,6 +33,9 @@ REFUSE: Final = "headgate.refuse"
 class Front(Protocol):
     """What the protocol needs of the gateway."""
 
+    def pass_on(self, transport: asyncio.Transport) -> bool:
+        """Whether another gateway takes the connection instead."""
+
     def arrive(self, protocol: HttpProtocol) -> Page | None:
         """A client connected; a page refuses it."""
 
@@ -59,8 +62,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._departed = False
         self._lingering: asyncio.TimerHandle | None = None
         self.upgraded = False
+        self.adopted = False
+        """Another gateway accepted it, and it stays here."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if not self.adopted and self.front.pass_on(transport):
+            self.transport = transport
+            self._departed = True
+            transport.abort()  # closes our descriptor; the other gateway has its own
+            return
         super().connection_made(transport)
         self.head_since = self.loop.time()
         refusal = self.front.arrive(self)

@@ -70,6 +70,7 @@ class Report:
             "streams": len(sockets.follows),
             "outboxes": len(sockets.waiting),
             "turned_away": self._app.turned_away,
+            "handed_over": self._app.balance.handed if self._app.balance is not None else 0,
             "refused_handshakes": sockets.refused,
             "closed_slow": sockets.closed_slow,
             "closed_silent": sockets.closed_silent,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -34,6 +34,7 @@ class HttpServer:
     def __init__(self, app: Any, *, keep_alive: float, head_timeout: float) -> None:
         self._head_timeout = head_timeout
         self._task: asyncio.Task[None] | None = None
+        self._adopting: set[asyncio.Task[None]] = set()
         config = uvicorn.Config(
             app,
             http=HttpProtocol,
@@ -58,6 +59,25 @@ class HttpServer:
             await asyncio.sleep(0.005)
         if self._task.done():
             self._task.result()
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Serve a connection that another gateway has accepted."""
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> HttpProtocol:
+            made = HttpProtocol(self._server.config, self._server.server_state, {}, loop)
+            made.adopted = True
+            return made
+
+        task = loop.create_task(self._adopt(protocol, sock))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _adopt(self, protocol: Callable[[], HttpProtocol], sock: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, sock)
+        except OSError:  # the client has gone
+            sock.close()
 
     def second(self, now: float) -> None:
         """To be called once a second with the loop's time: end connections whose request's head takes too long."""
