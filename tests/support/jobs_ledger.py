@@ -98,8 +98,8 @@ class Ledger:
         worker.kill()
         began = time.monotonic()
         self.crew.workers.remove(worker)
-        self.crew.start_worker()
         self._await_back([record.id for record in running], began)
+        self.crew.start_worker()
 
     def stop_worker(self) -> None:
         worker = self.random.choice(self.crew.workers)

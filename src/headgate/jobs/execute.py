@@ -26,7 +26,6 @@ from headgate.jobs.middleware import Layer, onion
 from headgate.jobs.run import Run
 from headgate.jobs.usage import Meter
 
-
 OURS: Final = str(Path(__file__).parents[1])
 """The folder of this package."""
 

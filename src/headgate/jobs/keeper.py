@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from headgate.base.channels import ChannelNames
@@ -19,14 +19,13 @@ from headgate.base.errors import HeadgateError, JobCancelled, JobHandedBack, Job
 from headgate.base.model import CANCELS, Claim, Failure, Outcome, Settlement
 from headgate.base.ports import Engine
 from headgate.jobs.appetite import Appetite
+from headgate.jobs.reports import Reports
 from headgate.jobs.run import Run
 
 log = logging.getLogger(__name__)
 
 LOOK: Final = 0.05
 """Seconds between two looks at the running job."""
-PROGRESS: Final = 0.1
-"""Seconds between two reports of one job's progress at least."""
 GRACE: Final = 5.0
 """Seconds that an interrupted job has for ending by itself before its process is killed."""
 WAIT: Final = 0.5
@@ -72,7 +71,7 @@ class Keeper:
         self._held: dict[str, Run] = {}
         self._ended: deque[tuple[Run, Settlement]] = deque()
         self._woken = False
-        self._said: dict[Run, None] = {}
+        self._reports = Reports(engine.source, clock, self._send, self._lose)
         self._idle = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._busy = asyncio.Event()
@@ -103,9 +102,18 @@ class Keeper:
     def start(self) -> None:
         """Begin to take; must be called on the loop."""
         self._loop = asyncio.get_running_loop()
+        self._reports.start()
         self._idle.set()
         self._taking = self._loop.create_task(self._take())
         self._tasks = [self._loop.create_task(work) for work in (self._renew(), self._watch(), self._hear_cancels())]
+        for task in (self._taking, *self._tasks):
+            task.add_done_callback(self._broke)
+
+    def _broke(self, task: asyncio.Task[Any]) -> None:
+        """A worker that takes, renews or watches no more is worse than none: the supervisor starts another."""
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the job worker cannot go on", exc_info=task.exception())
+            self._kill()
 
     async def drain(self, seconds: float) -> None:
         """Take nothing more, hand back what was not begun, let the running job end.
@@ -132,12 +140,6 @@ class Keeper:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def wake(self, run: Run) -> None:
-        """A job has said something (from any thread)."""
-        if run not in self._said and self._loop is not None and self._clock.monotonic() - run.sent_at >= PROGRESS:
-            self._said[run] = None
-            self._loop.call_soon_threadsafe(self._speak, run)
 
     def facts(self) -> dict[str, Any]:
         """What `headgate status` shows of the worker."""
@@ -167,7 +169,7 @@ class Keeper:
                 self._hold(claim)
 
     def _hold(self, claim: Claim) -> None:
-        run = Run(claim, self.wake, self._save)
+        run = Run(claim, self._reports.wake, self._reports.save)
         self._lease = claim.lease
         self._held[run.id] = run
         self._busy.set()
@@ -206,7 +208,7 @@ class Keeper:
 
     async def _settle_after_events(self, entry: tuple[Run, Settlement]) -> None:
         while entry[0].has_pending() and not entry[0].lost:
-            if not await self._report(entry[0]):
+            if not await self._reports.report(entry[0]):
                 await self._clock.sleep(WAIT)
         await self._settle([entry])
 
@@ -235,7 +237,7 @@ class Keeper:
             if self._draining:
                 self.inbox.put(None)
 
-    def _send(self, work: Any) -> None:
+    def _send(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._sending.add(task)
         task.add_done_callback(self._sent)
@@ -246,43 +248,6 @@ class Keeper:
             self._idle.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("a job's end could not be handed over", exc_info=task.exception())
-
-    # ------------------------------------------------------------------ what jobs say
-
-    def _speak(self, run: Run) -> None:
-        self._said.pop(run, None)
-        if self._clock.monotonic() - run.sent_at >= PROGRESS and run.has_pending() and self._held.get(run.id) is run:
-            self._send(self._report(run))
-
-    async def _report(self, run: Run) -> bool:
-        events = run.pending()
-        run.sent_at = self._clock.monotonic()
-        try:
-            if events:
-                await self._engine.source.progress(run.id, run.epoch, events)
-        except LeaseLost:
-            self._lose(run)
-        except HeadgateError as exc:
-            log.warning("events of job %s wait: %s", run.id, exc)
-            run.put_back(events)
-            return False
-        return True
-
-    def _save(self, run: Run, checkpoint: bytes) -> None:
-        """In the main thread: store a checkpoint, after what the job has said before it."""
-        assert self._loop is not None
-        asyncio.run_coroutine_threadsafe(self._store(run, checkpoint), self._loop).result()
-
-    async def _store(self, run: Run, checkpoint: bytes) -> None:
-        events = run.pending()
-        try:
-            await self._engine.source.progress(run.id, run.epoch, events, checkpoint)
-        except LeaseLost:
-            self._lose(run)
-            raise
-        except HeadgateError:
-            run.put_back(events)
-            raise
 
     # ------------------------------------------------------------------ time
 
@@ -325,7 +290,7 @@ class Keeper:
             if run is None or run.began is None:
                 continue
             now = self._clock.monotonic()
-            self._speak(run)
+            self._reports.look(run)
             if now - run.began > LOOK and len(self._held) > 1:
                 await self._hand_back()
             self._look(run, now)

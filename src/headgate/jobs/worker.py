@@ -92,11 +92,15 @@ class JobWorker:
         )
 
     def run(self, ready: Callable[[], None]) -> None:
-        """Take and run jobs; returns after `stop`, when all that was begun has been settled."""
+        """Take and run jobs; returns after `stop`, when all that was begun has been settled.
+
+        Args:
+            ready: called before the first job is taken.
+        """
         self._interrupts.install()
         logging.getLogger().addHandler(handler := StreamHandler())
-        self._on_loop(self._start())
         ready()
+        self._on_loop(self._start())
         try:
             while (run := self.keeper.inbox.get()) is not None:
                 self._one(run)

@@ -53,6 +53,8 @@ def run(child: Child) -> None:
 
         def ready() -> None:
             child.ready()
+            # The first job may end the process with its first line; that would look like a failure to boot.
+            child.flush(2.0)
             pulse.start()
 
         worker.run(ready)
