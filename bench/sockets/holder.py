@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import select
 import selectors
 import socket
 import sys
@@ -49,6 +50,15 @@ class Held:
         """A short masked frame; the mask of zeros leaves the payload as it is."""
         self.socket.sendall(bytes((0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0)) + payload)
 
+    def ended(self) -> bool:
+        """Whether the server has closed: an end of the stream, or a close frame behind all that it sent."""
+        try:
+            while select.select([self.socket], [], [], 0)[0]:
+                self.read()
+        except OSError:
+            return True
+        return False
+
     def read(self) -> int:
         """Take what is there; returns how many data frames were complete."""
         try:
@@ -61,6 +71,8 @@ class Held:
         found = 0
         while (frame := self._frame()) is not None:
             opcode, payload = frame
+            if opcode == 0x8:
+                raise ConnectionError("the server closed a held connection")
             if opcode == 0x9:
                 self.send(0xA, payload)
             elif opcode == 0x1 and payload == b"2":  # Engine.IO's ping

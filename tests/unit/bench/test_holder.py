@@ -52,6 +52,13 @@ def test_a_closed_connection_is_an_error(held: tuple[Held, socket.socket]) -> No
         one.read()
 
 
+@pytest.mark.parametrize(("sent", "ended"), [(FRAME[3:], False), (FRAME[3:] + b"\x88\x02\x03\xf4", True)])
+def test_a_close_frame_behind_data_is_an_end(held: tuple[Held, socket.socket], sent: bytes, ended: bool) -> None:
+    one, theirs = held
+    theirs.sendall(sent)
+    assert one.ended() is ended
+
+
 def test_a_refused_handshake_says_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     monkeypatch.setattr(socket, "create_connection", lambda *_args, **_options: ours)

@@ -1,0 +1,1 @@
+"""New code under load: which sockets close, which requests fail."""
