@@ -10,6 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TESTS  ?= tests
 # Test files run side by side, each file in one process; JOBS=0 runs all in one.
 JOBS   ?= 3
+BENCH  ?= all
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench soak clean distclean constraints packages
@@ -52,9 +53,9 @@ format: $(VENV)/.dev  ## Rewrite the code as ruff would have it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## Measure Headgate beside the named peers (takes a while)
+bench: $(VENV)/.dev  ## Measure Headgate beside the named peers (an hour; BENCH=story for one)
 	@tools/system-packages bench
-	$(BIN)/python -m bench.run all
+	$(BIN)/python -m bench.run $(BENCH)
 
 soak: $(VENV)/.dev packages  ## Run the fault tests again and again (SOAK_MINUTES, default 30)
 	tools/soak

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import render
+from bench import render, run
 from bench.http.run import WrkSaid, parse
 from bench.jobs_quick.run import percentile
 from bench.result import Plot, Ratio, Result, Table, median_row, milliseconds, read
@@ -52,6 +53,17 @@ def test_wrk_is_read_in_its_units() -> None:
 def test_a_wrk_run_with_errors_is_no_measurement(trouble: str | None) -> None:
     with pytest.raises(WrkSaid):
         parse("" if trouble is None else WRK + trouble)
+
+
+@pytest.mark.parametrize("name", run.names())
+def test_every_benchmark_can_be_loaded_and_says_what_it_is(name: str) -> None:
+    module = importlib.import_module(f"bench.{name}.run")
+    assert callable(module.measure)
+    assert module.__doc__
+
+
+def test_there_are_the_benchmarks_that_the_design_names() -> None:
+    assert {"story", "http", "sockets", "slow_client", "jobs_quick", "reload"} <= set(run.names())
 
 
 def test_percentile_and_median() -> None:
