@@ -30,6 +30,43 @@ REFUSE: Final = "headgate.refuse"
 """The key of a scope under which it finds what answers before the body is read, and ends the connection."""
 
 
+CORK: Final = "headgate.cork"
+"""The key of a scope under which it finds the request's `Cork`."""
+
+
+class Cork:
+    """A transport for one response, whose head can be held back to go out with the body in one system call."""
+
+    __slots__ = ("_first", "_held", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._held = False
+        self._first: bytes | None = None
+
+    def hold(self) -> None:
+        """Keep what is written next until what is written after it, which must follow at once."""
+        self._held = True
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            self._held, self._first = False, data
+        elif self._first is not None:
+            first, self._first = self._first, None
+            self._transport.write(first + data)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._transport.write(first)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
 class Front(Protocol):
     """What the protocol needs of the gateway."""
 
@@ -136,7 +173,12 @@ class HttpProtocol(HttpToolsProtocol):
             self._refusal = refusal
             raise httptools.HttpParserError("refused")
         self.head_since = None
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            cork = Cork(self.transport)
+            self.cycle.transport = cast(asyncio.Transport, cork)
+            cast(dict[str, Any], self.scope)[CORK] = cork
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

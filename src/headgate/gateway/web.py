@@ -15,7 +15,7 @@ from headgate.gateway.calls import Call, Expired, Gone, Lost, TimedOut
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.heads import BadHead, Trust, outgoing, read
 from headgate.gateway.heads import Head as RequestHead
-from headgate.gateway.httpproto import CUT, GONE, REFUSE
+from headgate.gateway.httpproto import CORK, CUT, GONE, REFUSE
 from headgate.gateway.pages import Page, page
 from headgate.link.messages import Chunk, Fail, Head, Scope
 
@@ -183,7 +183,10 @@ class Web:
         assert isinstance(first, Head)
         if call.handler.endswith(" *") and first.handler != call.handler:
             self._exchange.rules.told(scope["method"], scope["path"], first.handler)
-        return await _respond(call, first, request_id, scope["method"] == "HEAD", send)
+        headless = scope["method"] == "HEAD"
+        if not headless and (first.body or not first.more):
+            scope[CORK].hold()
+        return await _respond(call, first, request_id, headless, send)
 
     async def _first(self, call: Call) -> Any:
         if not self._timeout:
