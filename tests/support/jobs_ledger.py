@@ -168,7 +168,7 @@ class Ledger:
                 with self._lock:
                     earlier = self.acknowledged.setdefault(line, handle.id)
                 assert earlier == handle.id, f"{line}: the idempotency key led to two jobs"
-            time.sleep(chance.uniform(0, 0.06))
+            time.sleep(chance.uniform(0, 0.2))
 
     def _running(self) -> list[JobRecord]:
         try:
