@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from headgate.bulk.errors import BulkError
 from headgate.bulk.failures import TryAgain
-from headgate.bulk.query import as_query
+from headgate.bulk.query import Query, as_query
 
 Row = tuple[Any, ...]
 
@@ -25,48 +25,82 @@ class Cursor(Protocol):
     def close(self) -> None: ...
 
 
-def open_cursor(engine: sa.Engine, query: Any, parameters: Mapping[str, Any], size: int) -> Cursor:
-    """Execute a query whose rows stay with the server until they are fetched.
+class Source(Protocol):
+    """Where cursors are opened, one after the other; a page of a keyed read is a cursor."""
 
-    Args:
-        size: rows that the driver may hold.
-    """
-    if engine.dialect.name == "postgresql":
-        return PostgresStream(engine, query, parameters, size)
-    return Streamed(engine, query, parameters, size)
+    def open(self, query: Any, parameters: Mapping[str, Any], size: int) -> Cursor:
+        """Execute a query whose rows stay with the server until they are fetched; the driver may hold `size`."""
+
+    def close(self) -> None: ...
+
+
+def open_source(engine: sa.Engine) -> Source:
+    """The way that an engine's driver is read best."""
+    return PostgresSource(engine) if engine.dialect.name == "postgresql" else AnySource(engine)
+
+
+class PostgresSource:
+    """One connection of the reader's own, in autocommit mode: between two cursors it holds nothing."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._connection: Any = None
+
+    def open(self, query: Any, parameters: Mapping[str, Any], size: int) -> PostgresStream:
+        from headgate.bulk.postgres.connect import connect, twin_of
+
+        compiled = as_query(query, parameters, twin_of(self._engine))
+        if self._connection is None or self._connection.closed:
+            try:
+                self._connection = connect(self._engine)
+            except TryAgain as problem:
+                raise BulkError(problem.reason) from problem
+        try:
+            return PostgresStream(self._connection, compiled, size)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 class PostgresStream:
     """psycopg's `stream` in libpq's chunked mode: no cursor on the server, rows in order, nothing buffered."""
 
-    def __init__(self, engine: sa.Engine, query: Any, parameters: Mapping[str, Any], size: int) -> None:
-        from headgate.bulk.postgres.connect import connect, twin_of
-
-        compiled = as_query(query, parameters, twin_of(engine))
-        try:
-            self._connection = connect(engine)
-        except TryAgain as problem:
-            raise BulkError(problem.reason) from problem
-        cursor = self._connection.cursor()
-        self._rows: Iterator[Row] = iter(())
-        self.columns: tuple[str, ...] = ()
-        try:
-            stream = cursor.stream(compiled.sql, compiled.parameters or None, size=size)
-            first = next(stream, None)
-        except BaseException:
-            self._connection.close()
-            raise
-        self.columns = tuple(column.name for column in cursor.description or ())
-        self._first = [] if first is None else [first]
-        self._stream = stream
+    def __init__(self, connection: Any, query: Query, size: int) -> None:
+        self._connection = connection
+        cursor = connection.cursor()
+        self._stream: Iterator[Row] = cursor.stream(query.sql, query.parameters or None, size=size)
+        self._first = list(islice(self._stream, 1))
+        self._ended = not self._first
+        self.columns: tuple[str, ...] = tuple(column.name for column in cursor.description or ())
 
     def fetch(self, size: int) -> list[Row]:
         first, self._first = self._first, []
-        return [*first, *islice(self._stream, size - len(first))]
+        rows = [*first, *islice(self._stream, size - len(first))]
+        self._ended = len(rows) < size
+        return rows
 
     def close(self) -> None:
+        if self._ended or next(self._stream, None) is None:
+            return
         # The rest of the result is not read: the connection is ended, which ends the query
         self._connection.close()
+
+
+class AnySource:
+    """Connections of the engine's pool."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def open(self, query: Any, parameters: Mapping[str, Any], size: int) -> Streamed:
+        return Streamed(self._engine, query, parameters, size)
+
+    def close(self) -> None:
+        """The connections are the pool's."""
 
 
 class Streamed:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from headgate.bulk import target as targets
-from headgate.bulk.cursors import Cursor, open_cursor
+from headgate.bulk.cursors import Cursor, Source, open_source
 from headgate.bulk.errors import WrongTarget
 from headgate.bulk.rows import Pick, raise_short
 
@@ -78,7 +78,10 @@ class Reader:
 
     def _pass(self) -> Generator[list[Row], None, None]:
         size = min(self._size, 100)
-        with closing(open_cursor(self._engine, self._query, self._parameters, self._size)) as cursor:
+        with (
+            closing(open_source(self._engine)) as source,
+            closing(source.open(self._query, self._parameters, self._size)) as cursor,
+        ):
             self.columns = cursor.columns
             while chunk := _fetch(cursor, size):
                 size = self._fitting(chunk)
@@ -86,18 +89,19 @@ class Reader:
 
     def _pages(self, comparison: str) -> Generator[list[Row], None, None]:
         size, after = min(self._size, 100), self._after
-        while True:
-            with closing(self._page(after, comparison, size)) as cursor:
-                chunk = _fetch(cursor, size)
-                self.columns = cursor.columns
-            if chunk:
-                yield chunk
-            if len(chunk) < size:
-                return
-            after, comparison = self.key_of(chunk[-1]), ">"
-            size = self._fitting(chunk)
+        with closing(open_source(self._engine)) as source:
+            while True:
+                with closing(self._page(source, after, comparison, size)) as cursor:
+                    chunk = _fetch(cursor, size)
+                    self.columns = cursor.columns
+                if chunk:
+                    yield chunk
+                if len(chunk) < size:
+                    return
+                after, comparison = self.key_of(chunk[-1]), ">"
+                size = self._fitting(chunk)
 
-    def _page(self, after: Row | None, comparison: str, size: int) -> Cursor:
+    def _page(self, source: Source, after: Row | None, comparison: str, size: int) -> Cursor:
         """One page: the query within, its rows after the key, in the key's order."""
         if isinstance(self._query, str):
             inner = sa.text(self._query.strip().rstrip(";")).columns(*(sa.column(name) for name in self._key))
@@ -111,7 +115,7 @@ class Reader:
         if after is not None:
             left, right = sa.tuple_(*names), sa.tuple_(*(sa.bindparam(None, value) for value in after))
             page = page.where(left > right if comparison == ">" else left >= right)
-        return open_cursor(self._engine, page, self._parameters, size)
+        return source.open(page, self._parameters, size)
 
     def key_of(self, row: Row) -> Row:
         """The key of a row, to resume after: `read(..., after=reader.key_of(row))`.

@@ -24,7 +24,8 @@ WHERE name = %s AND epoch = %s AND pos = %s"""
 COUNT: Final = f"UPDATE {CHECKPOINTS} SET written = written + %s WHERE name = %s"
 FINISH: Final = f"UPDATE {CHECKPOINTS} SET done = 1, updated_at = UTC_TIMESTAMP() WHERE name = %s AND epoch = %s"
 FORGET: Final = f"DELETE FROM {CHECKPOINTS} WHERE name = %s AND epoch = %s"
-SWEEP: Final = f"DELETE FROM {CHECKPOINTS} WHERE (done OR name LIKE 'call/%%') AND updated_at < UTC_TIMESTAMP() - INTERVAL %s SECOND"
+SWEEP: Final = f"""DELETE FROM {CHECKPOINTS} WHERE (done OR name LIKE 'call/%%')
+AND updated_at < UTC_TIMESTAMP() - INTERVAL %s SECOND"""
 
 
 def quoted(name: str) -> str:

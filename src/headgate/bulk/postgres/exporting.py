@@ -83,7 +83,7 @@ def write_arrow(engine: Engine, query: Any, params: Mapping[str, Any], out: Any)
                 return
             batches = csv.open_csv(
                 blocks,
-                read_options=csv.ReadOptions(column_names=list(types), use_threads=True, block_size=1 << 20),
+                read_options=csv.ReadOptions(column_names=list(types), use_threads=True, block_size=_BLOCK),
                 parse_options=csv.ParseOptions(newlines_in_values=True),
                 convert_options=csv.ConvertOptions(
                     column_types=types,
