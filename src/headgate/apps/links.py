@@ -12,7 +12,7 @@ from headgate.apps.pace import Pace
 from headgate.apps.pool import HandlerPool
 from headgate.apps.wire import Wire, connect
 from headgate.base.errors import Unavailable
-from headgate.link.messages import Cancel, Closed, Credit, Feed, GatewayHello, WorkerHello
+from headgate.link.messages import Cancel, Closed, Credit, Draining, Feed, GatewayHello, Retired, WorkerHello
 from headgate.link.session import worker_session
 
 log = logging.getLogger("headgate.app")
@@ -57,6 +57,8 @@ class Link:
         self.streams: dict[int, Carried] = {}
         self.fed: dict[int, Fed] = {}
         self.gateway: GatewayHello | None = None
+        self.retired = False
+        """The gateway has said that nothing more is begun on this link."""
         self._dispatch = dispatch
         self._on_closed = on_closed
         self._threads = threads
@@ -68,6 +70,14 @@ class Link:
         self._wire = await connect(path, worker_session(), self._take, self._lost, *(self._threads or ()))
         self.send = self._wire.send
         self.send(hello)
+
+    @property
+    def parted(self) -> bool:
+        """Whether this link can be closed without a loss: nothing more comes, and all that was said is read.
+
+        A gateway that has not said hello has begun nothing here: it may be gone, with its socket still listening.
+        """
+        return self.gateway is None or (self.retired and (self._wire is None or not self._wire.waiting))
 
     def close(self) -> None:
         if self._wire is not None:
@@ -105,6 +115,8 @@ class Link:
                 fed.feed(message.data) if kind is Feed else fed.closed(message.code, message.reason)
         elif kind is GatewayHello:
             self.gateway = message
+        elif kind is Retired:
+            self.retired = True
         else:
             self._dispatch(self, message)
 
@@ -143,6 +155,7 @@ class Links:
         self._keepers: list[asyncio.Task[None]] = []
         self._tried = asyncio.Event()
         self._to_try = set(paths)
+        self._leaving = False
 
     @property
     def live(self) -> list[Link]:
@@ -161,13 +174,20 @@ class Links:
         for link in self.live:
             link.close()
 
-    def send_all(self, message: Any) -> None:
+    def leave(self) -> None:
+        """Ask every gateway to begin nothing more here; a link that breaks now is not dialled again."""
+        self._leaving = True
         for link in self.live:
-            link.send(message)
+            link.send(Draining())
+
+    @property
+    def parted(self) -> bool:
+        """Whether all links can be closed without a loss."""
+        return all(link.parted for link in self.live)
 
     async def _keep(self, path: str) -> None:
         wait = _FIRST_WAIT
-        while True:
+        while not self._leaving:
             gone = asyncio.Event()
             link = Link(self._dispatch, lambda _link, gone=gone: gone.set(), self._threads)  # type: ignore[misc]
             try:

@@ -65,6 +65,11 @@ class Wire:
         if not self._blocked and not self._reader.defers():
             self._write()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether messages wait for the gateway to read."""
+        return bool(self._out) and not self.closed
+
     def close(self, reason: BaseException | None = None) -> None:
         """End the link (on the loop); what the socket has not taken is dropped."""
         if self.closed:

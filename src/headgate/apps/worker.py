@@ -16,7 +16,7 @@ from headgate.apps.loader import load
 from headgate.apps.plan import WorkerPlan
 from headgate.apps.wsgi_host import WsgiHost
 from headgate.base.ports import StopSignal
-from headgate.link.messages import Draining, WorkerHello
+from headgate.link.messages import WorkerHello
 
 log = logging.getLogger("headgate.app")
 
@@ -118,17 +118,17 @@ class AppWorker:
         """Tell the gateways, let what runs end, then end the loops; returns before the deadline."""
         until = time.monotonic() + seconds
         host.drain()
-        links.send_all(Draining())
+        links.leave()
         last_words = min(1.0, seconds / 4)
-        await _idle(host, until - last_words)
+        await _idle(lambda: host.busy or not links.parted, until - last_words)
         host.end()
-        await _idle(host, until - last_words / 2)
+        await _idle(lambda: host.busy, until - last_words / 2)
         if host.busy:
             log.warning("%d handlers have not ended by the deadline and are given up", host.busy)
         await host.stop(max(0.1, until - time.monotonic()))
 
 
-async def _idle(host: Host, until: float) -> None:
+async def _idle(busy: Callable[[], object], until: float) -> None:
     """Wait until nothing runs; by looking, because handlers end on threads that would each have to tell."""
-    while host.busy and time.monotonic() < until:  # noqa: ASYNC110
+    while busy() and time.monotonic() < until:  # noqa: ASYNC110
         await asyncio.sleep(DRAIN_STEP)

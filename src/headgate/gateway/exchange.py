@@ -26,6 +26,7 @@ from headgate.link.messages import (
     Effects,
     GatewayHello,
     Known,
+    Retired,
     Timed,
     ToGateway,
     ToWorker,
@@ -185,7 +186,8 @@ class Exchange:
         profile = self.learner.profiles().get(handler)
         log.info("handler %s: now %s (%s)", handler, FAST if fast else SLOW, profile.why if profile else "")
         for link in self.links.values():
-            link.transport.send(Known({handler: fast}))
+            if not link.draining:  # it may be gone, and a write to it would cost what it said last
+                link.transport.send(Known({handler: fast}))
         for work in self.board.relane():
             self._begin(work)
 
@@ -238,6 +240,7 @@ class Exchange:
                     self.relane(message.handler)
             case Draining():
                 link.draining = True
+                link.transport.send(Retired())
             case WorkerHello():
                 log.warning("app worker %s said hello twice", link.name)
             case _:

@@ -134,7 +134,11 @@ class Known(msgspec.Struct, frozen=True, array_like=True, tag="known"):
     lanes: dict[str, bool]
 
 
-ToWorker = GatewayHello | Request | Open | Message | Feed | Closed | Cancel | Credit | Known
+class Retired(msgspec.Struct, frozen=True, array_like=True, tag="retired"):
+    """The answer to `Draining`: behind this the gateway begins nothing on the link: nothing is lost in a pipe."""
+
+
+ToWorker = GatewayHello | Request | Open | Message | Feed | Closed | Cancel | Credit | Known | Retired
 
 
 # app worker → gateway
@@ -159,7 +163,7 @@ class WorkerHello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
 
 class Draining(msgspec.Struct, frozen=True, array_like=True, tag="draining"):
-    """Give me nothing new; I finish what I have."""
+    """Give me nothing new; I finish what I have. Answered by `Retired`, and the link stays open until that came."""
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True, tag="head"):
