@@ -47,10 +47,13 @@ def encode(stream: str, event: Event) -> bytes:
     return text_frame(msgspec.json.encode(content, enc_hook=str))
 
 
+_WITH_TRACEBACK: Final = frozenset(["failed", "retrying", "log"])
+
+
 def shown(event: Event) -> Any:
-    """An event's data without what is not for clients: the traceback of a failure."""
+    """An event's data without what is not for clients: tracebacks."""
     data = event.data
-    if event.kind in ("failed", "retrying") and isinstance(data, dict):
+    if event.kind in _WITH_TRACEBACK and isinstance(data, dict):
         return {key: value for key, value in data.items() if key != "traceback"}
     return data
 

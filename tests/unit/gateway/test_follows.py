@@ -9,7 +9,7 @@ import pytest
 
 from headgate.base.errors import Unavailable, UnknownStream
 from headgate.base.model import Batch, Event, NewEvent
-from headgate.gateway.follows import Follows
+from headgate.gateway.follows import Follows, encode
 
 pytestmark = pytest.mark.anyio
 
@@ -163,3 +163,10 @@ async def test_nobody_left_ends_the_following() -> None:
     await settle()
     assert reader.got == []
     await follows.close()
+
+
+def test_a_traceback_that_a_job_logs_stays_here() -> None:
+    said = {"level": "error", "message": "m", "traceback": "secret"}
+    frame = encode("jobs/1", Event(3, "log", said, 0.0))
+    assert b"secret" not in frame
+    assert b'"message":"m"' in frame
