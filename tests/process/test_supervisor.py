@@ -379,3 +379,24 @@ def test_sockets_of_systemd_are_taken_in_place_of_bind(start: Start) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as dialled:
         assert int(dialled.makefile().readline()) == supervised.pid("gateway-0")
     assert supervised.end() == 0
+
+
+IN_TERMINAL = """
+import os, sys
+os.setsid()
+os.close(os.open(sys.argv[1], os.O_RDWR))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""What a terminal window does for the program in it: the first terminal that a session leader opens is its own."""
+
+
+def test_a_closed_terminal_window_ends_it_rather_than_reloading(start: Start) -> None:
+    window, terminal = os.openpty()
+    supervised = start(wrap=(sys.executable, "-c", IN_TERMINAL, os.ttyname(terminal)))
+    supervised.wait_running()
+    os.close(terminal)
+    os.kill(supervised.process.pid, signal.SIGHUP)
+    supervised.serves(r"^app-fast-0 2 .* ready$", 1)  # the window is open: somebody wants a reload
+    os.close(window)
+    assert supervised.process.popen.wait(PATIENCE) == 0
+    assert not supervised.lines(r"^app-fast-0 3 ")
