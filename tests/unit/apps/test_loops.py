@@ -207,6 +207,7 @@ def test_one_loop_too_many_is_refused(desk: Desk, tmp_path: Path) -> None:
 
 def test_a_lost_link_ends_its_loops(host: Hosted, desk: Desk) -> None:
     begin(host.gateway, "/echo/x")
+    host.gateway.next(Push)  # the handler is at work
     host.gateway.close()
     assert eventually(lambda: [end[:2] for end in desk.ended] == [(False, 1006)])
 
@@ -214,6 +215,7 @@ def test_a_lost_link_ends_its_loops(host: Hosted, desk: Desk) -> None:
 def test_at_the_end_loops_are_told_to_come_back(host: Hosted, desk: Desk) -> None:
     gateway = host.gateway
     begin(gateway, "/echo/x")
+    gateway.next(Push)  # the handler is at work
     host.call(host.host.end)
     hangup = gateway.next(Hangup)
     assert hangup.code == 1012
