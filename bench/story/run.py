@@ -17,7 +17,7 @@ from tests.support.postgres import Postgres
 from tests.support.process import program
 
 USERS, RATE, HEAVY = 300, "50/s", 0.05
-ROUNDS = 5
+ROUNDS, SECONDS = 5, 30.0
 SCENARIO = f"{Path(__file__).with_name('clicks.py')}:StoryClicks"
 SEED = 20_261_123
 
@@ -78,7 +78,7 @@ def _numbers(report: Any, host: Host) -> dict[str, float]:
 
 def measure(quick: bool = False) -> Result:
     """All hosts, interleaved; medians of the rounds."""
-    rounds, seconds = (1, 15.0) if quick else (ROUNDS, 30.0)
+    rounds, seconds = (1, 15.0) if quick else (ROUNDS, SECONDS)
     raw: dict[str, list[dict[str, float]]] = {name: [] for name in HOSTS}
     with Postgres(durable=True) as postgres:
         for number in range(rounds):

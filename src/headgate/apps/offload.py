@@ -7,6 +7,7 @@ the view gave it. A route that does not allow it ignores the preference, as the 
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import shutil
@@ -23,6 +24,7 @@ from headgate.apps.exchange import Exchange
 from headgate.apps.failures import report
 from headgate.apps.response import CollectedReply
 from headgate.base.errors import Full, JobCancelled, JobTimeout
+from headgate.base.model import JobState
 from headgate.base.offload import FUNCTION, StoredResponse
 from headgate.declare import binding
 from headgate.declare.context import JobContext
@@ -45,6 +47,7 @@ class StoredRequest(msgspec.Struct, frozen=True, array_like=True):
     handler: str
     scope: Scope
     body: bytes
+    spooled: bool = False
 
 
 def allowed(app: Any, patterns: Iterable[str], handlers: Iterable[str]) -> dict[str, JobOptions]:
@@ -117,13 +120,20 @@ class Offloader:
         """Delete the bodies whose jobs have ended; called now and then, on a thread."""
         old = time.time() - SETTLED
         for path in self._folder.glob("*"):
-            if path.stat().st_mtime < old:
-                record = binding.current().engine.get(path.name)
-                if record is None or record.state.terminal:
-                    path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another app worker sweeps too
+                if path.stat().st_mtime < old and self._settled(path.name):
+                    path.unlink()
+
+    @staticmethod
+    def _settled(job_id: str) -> bool:
+        """Whether no try can follow: a failed or cancelled job can still be put back by an operator."""
+        record = binding.current().engine.get(job_id)
+        return record is None or record.state is JobState.SUCCEEDED
 
     def _enqueue(self, request: Request, handler: str) -> JobHandle:
-        stored = msgspec.msgpack.encode(StoredRequest(handler, request.scope, request.body))
+        stored = msgspec.msgpack.encode(
+            StoredRequest(handler, request.scope, request.body, request.body_path is not None)
+        )
         options = self._routes[handler]
         spec = options.spec(FUNCTION, msgspec.msgpack.encode([[stored], {}]), options.key, options.idempotency_key)
         kept = None if request.body_path is None else self._keep(request.body_path, spec.id)
@@ -186,7 +196,7 @@ class RequestJob:
 
     def _run(self, job: JobContext, stored: StoredRequest) -> StoredResponse:
         path = self._folder / job.id
-        body: bytes | IO[bytes] = stored.body or (path.open("rb") if path.exists() else b"")
+        body: bytes | IO[bytes] = path.open("rb") if stored.spooled else stored.body
         try:
             with _Ended(self._app) as ended:
                 reply = CollectedReply()

@@ -98,8 +98,8 @@ class FlaskRoutes:
         from werkzeug.routing import RoutingException
 
         websocket = method == "ws"
-        adapter = self._map.bind(host or "localhost", subdomain=self._subdomain(host), url_scheme="http")
         try:
+            adapter = self._map.bind(host or "localhost", subdomain=self._subdomain(host), url_scheme="http")
             rule, arguments = adapter.match(
                 path, "GET" if websocket else method, return_rule=True, websocket=websocket, query_args={}
             )

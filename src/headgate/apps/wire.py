@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 from collections import deque
@@ -20,6 +21,8 @@ from headgate.apps.pool import HandlerPool
 from headgate.apps.reading import Reader
 from headgate.base.errors import ProtocolError, Unavailable
 from headgate.link.session import Session
+
+log = logging.getLogger("headgate.app")
 
 _AT_ONCE: Final = 64
 """Frames that are joined into one write at most."""
@@ -118,7 +121,8 @@ class Wire:
 
     def _writable(self) -> None:
         self._loop.remove_writer(self._socket.fileno())
-        self._blocked = False
+        with self._writing:  # a thread that has just seen it blocked is on its way out: what it leaves is written here
+            self._blocked = False
         self._write()
 
     def _take(self, data: memoryview) -> None:
@@ -126,6 +130,9 @@ class Wire:
             for message in self._session.feed(data):
                 self._on_message(self, message)
         except ProtocolError as exc:
+            self._loop.call_soon_threadsafe(self.close, exc)
+        except Exception as exc:  # the rest of what was read is lost with it: better no link than a deaf one
+            log.exception("a message of the gateway could not be handled; the link is dialled anew")
             self._loop.call_soon_threadsafe(self.close, exc)
 
 

@@ -98,7 +98,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data: Annotated[str, Option(Topic.BASICS, "The data folder: sockets, spool, jobs", flag="--data")] = ".headgate"
     broker: Annotated[
         str,
-        Option(Topic.BASICS, 'The engine: "embedded", "memory", or an address such as redis://…', flag="--broker"),
+        Option(
+            Topic.BASICS,
+            'The engine: "embedded", "memory" (nothing on disk), or "unix:PATH" of a broker on this machine',
+            flag="--broker",
+        ),
     ] = "embedded"
 
     # Processes

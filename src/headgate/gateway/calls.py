@@ -74,6 +74,10 @@ class Call(Task):
     def expired(self) -> None:
         self._fail(Expired())
 
+    @property
+    def abandoned(self) -> bool:
+        return self._abandoned
+
     def client_gone(self) -> None:
         """The client went away: nobody reads the answer."""
         self.give_up(Gone())

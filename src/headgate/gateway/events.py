@@ -37,8 +37,8 @@ class Peek:
         for name in self._names:
             raw = bytes(getattr(found, name))
             if raw[:1] == b'"':
-                event = msgspec.json.decode(raw)
-                return event if _NAME.fullmatch(event) else None
+                event = _value(raw)
+                return event if isinstance(event, str) and _NAME.fullmatch(event) else None
         return None
 
     def id(self, data: str | bytes) -> Any:
@@ -47,7 +47,7 @@ class Peek:
         raw = bytes(found.id) if found is not None else b""
         if not raw or raw[:1] in b"{[" or len(raw) > 256:
             return None
-        return msgspec.json.decode(raw)
+        return _value(raw)
 
     def _look(self, data: str | bytes) -> Any:
         if not isinstance(data, str) or len(data) > LONGEST or data.lstrip()[:1] != "{":
@@ -56,3 +56,11 @@ class Peek:
             return self._decode(data)
         except (msgspec.DecodeError, UnicodeEncodeError):
             return None
+
+
+def _value(raw: bytes) -> Any:
+    """What a piece of JSON stands for; None for a number that no float can hold and the like."""
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.MsgspecError:
+        return None

@@ -75,6 +75,11 @@ class Task(Work):
         """It has waited for a slot as long as its lane allows."""
         raise NotImplementedError
 
+    @property
+    def abandoned(self) -> bool:
+        """Nobody waits for it any more: it is not begun a second time."""
+        return False
+
 
 class WorkerLink(Seat):
     """One app worker: its seat in the lanes, its link, and the streams on it."""
@@ -227,7 +232,10 @@ class Exchange:
         for stream in streams.values():
             if isinstance(stream, Task):
                 stream.seat = None
-            stream.lost()
+            try:
+                stream.lost()
+            except Exception:  # the others on this link must hear of it all the same
+                log.exception("a stream of %s could not be ended", link.name)
 
     def _message(self, link: WorkerLink, message: ToGateway) -> None:
         match message:
@@ -254,9 +262,12 @@ class Exchange:
             return
         self.bounced += 1
         task.bounces += 1
-        if task.bounces > MOST_BOUNCES:
-            self.board.finish(task)
-            task.lost()
+        if task.abandoned or task.bounces > MOST_BOUNCES:
+            following = self.board.finish(task)
+            if not task.abandoned:
+                task.lost()
+            if following is not None:
+                self._begin(following)
             return
         if link.draining:
             lane = task.lane
@@ -279,8 +290,8 @@ class Exchange:
         work.begin(link.transport.send)
 
     def _tick(self) -> None:
+        self._ticker = asyncio.get_running_loop().call_later(0.2, self._tick)
         for work in self.board.expired(self.now()):
             assert isinstance(work, Task)
             self.expired += 1
             work.expired()
-        self._ticker = asyncio.get_running_loop().call_later(0.2, self._tick)

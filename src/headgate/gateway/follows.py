@@ -104,7 +104,11 @@ class Follows:
         else:
             task = asyncio.create_task(self._catch_up(follower, stream, after))
             self._late[follower, stream] = task
-            task.add_done_callback(lambda _: self._late.pop((follower, stream), None))
+            task.add_done_callback(lambda ended: self._caught_up(follower, stream, ended))
+
+    def _caught_up(self, follower: Follower, stream: str, ended: asyncio.Task[None]) -> None:
+        if self._late.get((follower, stream)) is ended:  # not a newer one that took its place
+            del self._late[follower, stream]
 
     def unfollow(self, follower: Follower, stream: str) -> None:
         late = self._late.pop((follower, stream), None)

@@ -131,9 +131,9 @@ class Gateway:
     async def _drain(self, seconds: float) -> None:
         self._stopping = True
         self.balance.close()
-        log.info(
-            "stopping: %d requests and %d sockets to end in %.1f s", self.web.active, len(self.sockets.wires), seconds
-        )
+        if self.exchange.links:  # otherwise nothing was ever served
+            active, sockets = self.web.active, len(self.sockets.wires)
+            log.info("stopping: %d requests and %d sockets have at most %.1f s to end", active, sockets, seconds)
         budget = max(0.2, seconds - 0.5)
         await asyncio.gather(self.server.stop(budget), self.sockets.drain(budget))
 

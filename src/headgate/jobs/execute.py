@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ from headgate.jobs.interrupt import Interrupts
 from headgate.jobs.middleware import Layer, onion
 from headgate.jobs.run import Run
 from headgate.jobs.usage import Meter
+
+log = logging.getLogger("headgate.jobs")
 
 OURS: Final = str(Path(__file__).parents[1])
 """The folder of this package."""
@@ -117,7 +120,17 @@ class Executor:
         if isinstance(cause, RetryAsked):
             return Settlement(id=run.id, epoch=run.epoch, outcome=outcome, delay=cause.delay)
         failure = None if outcome is Outcome.RELEASED else describe(cause, exc)
+        if failure is not None and outcome is not Outcome.CANCELLED:
+            self._tell(run, failure)
         return Settlement(id=run.id, epoch=run.epoch, outcome=outcome, failure=failure)
+
+    def _tell(self, run: Run, failure: Failure) -> None:
+        """The log of the server hears of a failure too: whoever watches it would take silence for success."""
+        job = run.claim.job
+        log.error(
+            "job %s of %s failed in try %d: %s: %s (headgate jobs show %s)\n%s",
+            run.id, job.spec.function, job.tries, failure.type, failure.message, run.id, failure.traceback.rstrip(),
+        )  # fmt: skip
 
     def _outcome(self, run: Run, exc: BaseException) -> Outcome:
         if isinstance(exc, JobHandedBack | LeaseLost):

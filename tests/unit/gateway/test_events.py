@@ -38,3 +38,9 @@ def test_the_event_of_a_message(message: str | bytes, event: str | None) -> None
 )
 def test_the_id_of_a_message(message: str | bytes, found: Any) -> None:
     assert PEEK.id(message) == found
+
+
+def test_a_number_that_no_float_holds_is_no_id() -> None:
+    peek = Peek(["type"])
+    assert peek.id('{"type": "x", "id": 1e999}') is None
+    assert peek.event('{"type": "x", "id": 1e999}') == "x"

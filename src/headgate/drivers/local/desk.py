@@ -66,16 +66,21 @@ class Desk:
         self._workers: dict[str, Peer] = {}
         self._armed = float("inf")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turning: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def start(self) -> None:
         """Begin to work; must be called on the loop."""
-        self._spawn(self._work())
+        self._turning = self._spawn(self._work())
         self._spawn(self._tick())
 
     async def stop(self) -> None:
         """Answer what has been asked, then stop."""
-        while self._inbox:
-            await self._turn()
+        # Only one task turns, ever: a second would begin its transaction inside one that is being committed.
+        self._stopping = True
+        self._wake.set()
+        if self._turning is not None:
+            await asyncio.gather(self._turning, return_exceptions=True)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -124,6 +129,8 @@ class Desk:
             self._wake.clear()
             while self._inbox:
                 await self._turn()
+            if self._stopping:
+                return
 
     async def _turn(self) -> None:
         batch, self._inbox = self._inbox[:BATCH], self._inbox[BATCH:]
@@ -234,10 +241,11 @@ class Desk:
     def _catch_up(self, subscription: Subscription) -> None:
         self._enter(None, CatchUp(subscription))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
