@@ -41,6 +41,12 @@ class StandIn:
 
     async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
         self.note(f"start replaces={self.child.replaces}")
+        if self.has("counts"):
+            self.note(f"processes={os.environ.get('HEADGATE_PROCESSES')}")
+        if self.has("recycles") and not self.child.replaces:
+            ready()
+            self.child.flush(5.0)
+            return
         if self.has("raises"):
             raise RuntimeError("the database is away")
         if self.has("imports"):

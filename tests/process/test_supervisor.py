@@ -175,6 +175,18 @@ def test_a_killed_process_is_replaced_at_once_and_the_others_hear_of_it(start: S
     assert supervised.process.alive()
 
 
+def test_a_job_worker_that_makes_place_is_replaced_without_an_error(start: Start) -> None:
+    run = start("jobs.recycles counts")
+    (second,) = run.serves("^jobs-0 .* ready$", 1)
+    first = int(run.lines("^jobs-0 .* start")[0].split()[2])
+    assert first != second
+    until(lambda: "a fresh one takes its place" in run.process.log(), "it is told")
+    assert "ERROR" not in run.process.log()
+    told = {line.split()[0]: line.split()[-1] for line in run.lines("processes=")}
+    assert told["jobs-0"] == told["app-fast-0"] == told["app-slow-0"] == "processes=3"
+    assert told["gateway-0"] == "processes=None", "it runs no user code"
+
+
 def test_a_process_that_keeps_crashing_is_restarted_with_patience(start: Start) -> None:
     supervised = start("jobs.crashes")
     supervised.serves("^jobs-0 .* ready$", 3)

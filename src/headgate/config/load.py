@@ -16,7 +16,7 @@ from headgate.config.values import value
 
 FILE: Final = "headgate.toml"
 PREFIX: Final = "HEADGATE_"
-OTHER_VARIABLES: Final = frozenset({"HEADGATE_CHILD"})
+OTHER_VARIABLES: Final = frozenset({"HEADGATE_CHILD", "HEADGATE_PROCESSES"})
 """Variables with our prefix that are no settings."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from headgate.base.clock import SystemClock
+from headgate.base.exits import JOB_KILLED
 from headgate.base.model import JobRecord
 from headgate.base.ports import Engine
 from headgate.jobs.execute import Executor, Function
@@ -22,8 +23,6 @@ from headgate.jobs.usage import rss
 
 log = logging.getLogger(__name__)
 
-EXIT_KILLED: Final = 86
-"""The exit code of a worker that ended itself because its job would not."""
 BARRIER: Final = 10.0
 """Seconds to wait for the engine to know of all results before a function runs here for the first time."""
 
@@ -136,4 +135,4 @@ class JobWorker:
 
 def _kill() -> None:
     # No finalizers, no atexit: the job's code holds this process and would run again in them.
-    os._exit(EXIT_KILLED)
+    os._exit(JOB_KILLED)

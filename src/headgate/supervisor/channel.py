@@ -14,6 +14,8 @@ from headgate.config.settings import Lane, Role, Settings
 
 ENVIRONMENT: Final = "HEADGATE_CHILD"
 """The environment variable that carries a `Brief` as JSON."""
+PROCESSES: Final = "HEADGATE_PROCESSES"
+"""The environment variable that tells user code how many processes run it, for pools that share a server."""
 FRAME_LIMIT: Final = 4 * 1024 * 1024
 """The greatest message in bytes; a report is the only one that could grow."""
 
@@ -33,6 +35,8 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     link: int | None = None
     links: tuple[str, ...] = ()
     replaces: str | None = None
+    processes: int = 0
+    """How many processes run user code; 0 for a process that runs none."""
 
 
 # child → supervisor

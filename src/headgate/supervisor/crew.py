@@ -39,7 +39,7 @@ from headgate.supervisor.events import (
     Tick,
 )
 from headgate.supervisor.liveness import Verdict
-from headgate.supervisor.roster import Phase, Post, Reload, Run
+from headgate.supervisor.roster import PLANNED_ENDS, Phase, Post, Reload, Run
 from headgate.supervisor.sequence import BOOT_STAGES, LAST_GRACE, RELOADED, Limits, may_stop
 
 REAP_PATIENCE: Final = 10.0
@@ -183,6 +183,12 @@ class Crew:
         starting = run.phase is Phase.BOOTING or self._in_reload(run)
         if starting and self._boot_ended(run, Failed(_early(ended, run), "", False), now):
             return
+        if run.phase is Phase.SERVING and run.place.role == "jobs" and status in PLANNED_ENDS:
+            level, why = PLANNED_ENDS[status]
+            post.made_place(run, now)
+            self._say(level, f"{run.place.name} (pid {run.pid}) {why}; a fresh one takes its place")
+            self._restart_due(now)
+            return
         delay = post.crashed(run, now)
         again = "again at once" if delay == 0 else f"again in {delay:g} s"
         why = f"\n{run.failure.traceback or run.failure.message}" if run.failure else ""
@@ -206,7 +212,7 @@ class Crew:
         for post in self.posts.values():
             if post.run is None and post.restart_at is not None and post.restart_at <= now:
                 post.restart_at = None
-                post.restarts += 1
+                post.restarts += not post.planned
                 post.run = self._spawn(post.place, self.generation, post.last, now)
 
     # reload

@@ -25,8 +25,8 @@ from headgate.supervisor.logs import LEVELS
 from headgate.supervisor.members import Members
 from headgate.supervisor.notify import Notifier
 from headgate.supervisor.reloader import Reloader
-from headgate.supervisor.roster import places
-from headgate.supervisor.sequence import Limits
+from headgate.supervisor.roster import code_processes, places
+from headgate.supervisor.sequence import RELOADED, Limits
 from headgate.supervisor.signals import SignalQueue
 from headgate.supervisor.spawn import Command, role_command
 
@@ -172,6 +172,7 @@ class Supervisor:
             link=self._links[place.index].fileno() if gateway else None,
             links=tuple(map(str, self._link_paths)) if place.role == "app" else (),
             replaces=order.replaces,
+            processes=code_processes(self._settings) if place.role in RELOADED else 0,
         )
 
     def _announce(self, state: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final
+from typing import Final, Literal
 
+from headgate.base.exits import JOB_KILLED
 from headgate.config.settings import Settings
 from headgate.supervisor.channel import Failed, process_name
 from headgate.supervisor.events import Place
@@ -18,6 +19,11 @@ STABLE: Final = 60.0
 """Seconds of serving after which earlier crashes are forgotten."""
 
 
+PLANNED_ENDS: Final[dict[int, tuple[Literal["info", "warning"], str]]] = {
+    0: ("info", "has done its share (job_max_jobs, job_max_memory)"),
+    JOB_KILLED: ("warning", "ended itself: its job did not end after its timeout or cancellation"),
+}
+"""Exit codes by which a serving job worker makes place for a fresh one: how loud to say so, and what."""
 OWN_BROKER: Final = ("embedded", "memory")
 """The engines whose broker process is one of ours; any other is a server elsewhere."""
 
@@ -77,6 +83,8 @@ class Post:
     crashes: int = 0
     restarts: int = 0
     restart_at: float | None = None
+    planned: bool = False
+    """The restart that is due replaces a process that was meant to end."""
 
     def crashed(self, run: Run, now: float) -> float:
         """Count a crash; returns the seconds to wait before the restart."""
@@ -84,9 +92,16 @@ class Post:
             self.crashes = 0
         delay = 0.0 if self.crashes == 0 else min(RESTART_MOST, RESTART_FIRST * 2.0 ** (self.crashes - 1))
         self.crashes += 1
-        self.run, self.last = None, run.name
-        self.restart_at = now + delay
+        self._vacate(run, now + delay, planned=False)
         return delay
+
+    def made_place(self, run: Run, now: float) -> None:
+        """Its process ended as it was meant to: the next one comes at once, and nothing is held against either."""
+        self._vacate(run, now, planned=True)
+
+    def _vacate(self, run: Run, restart_at: float, *, planned: bool) -> None:
+        self.run, self.last = None, run.name
+        self.restart_at, self.planned = restart_at, planned
 
 
 @dataclass
@@ -108,6 +123,11 @@ def places(settings: Settings) -> list[Place]:
         *(Place("jobs", None, index) for index in range(settings.jobs)),
     ]
     return [place for place in everything if place.role in settings.roles]
+
+
+def code_processes(settings: Settings) -> int:
+    """How many processes of one generation run user code here: what their connection pools share a server among."""
+    return sum(place.role in ("app", "jobs") for place in places(settings))
 
 
 def _how(status: int) -> str:

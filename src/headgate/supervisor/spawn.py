@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from headgate.supervisor.channel import ENVIRONMENT, Brief
+from headgate.supervisor.channel import ENVIRONMENT, PROCESSES, Brief
 
 Command = Callable[[str], Sequence[str]]
 """Role → the command line of its process."""
@@ -40,7 +40,7 @@ def spawn(brief: Brief, command: Command = role_command) -> tuple[subprocess.Pop
         inherited = [theirs.fileno(), *brief.listeners, *([] if brief.link is None else [brief.link])]
         process = subprocess.Popen(
             list(command(brief.role)),
-            env={**os.environ, ENVIRONMENT: msgspec.json.encode(brief).decode()},
+            env=_environment(brief),
             stdin=subprocess.DEVNULL,
             pass_fds=inherited,
             process_group=0,
@@ -51,3 +51,9 @@ def spawn(brief: Brief, command: Command = role_command) -> tuple[subprocess.Pop
     finally:
         theirs.close()
     return process, ours
+
+
+def _environment(brief: Brief) -> dict[str, str]:
+    """Ours with the brief. A number of processes that is set already, for many machines say, stays."""
+    told = {PROCESSES: str(brief.processes)} if brief.processes else {}
+    return {**told, **os.environ, ENVIRONMENT: msgspec.json.encode(brief).decode()}

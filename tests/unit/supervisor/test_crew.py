@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from headgate.config.settings import Settings
-from headgate.supervisor.events import Place
-from headgate.supervisor.roster import RESTART_MOST, places
+from headgate.supervisor.events import Place, Say
+from headgate.supervisor.roster import RESTART_MOST, code_processes, places
 from tests.unit.supervisor.stories import ALL, BROKER, FAST, JOBS, Stage, acts
 
 BOOT = ["start", "broker ready", "gateway ready", "fast ready", "slow ready", "jobs ready"]
@@ -45,6 +46,15 @@ STORIES = [
     ("a restarted one serves", [*BOOT, "fast exits 1", "fast#2 ready"], []),
     ("a restart that fails to boot ends nothing", [*BOOT, "fast exits 1", "fast#2 fails", "fast#2 exits 3"], []),
     ("crashing before others are ready", [*BOOT[:4], "fast exits 1"], ["spawn fast#2 gen 1 for app-fast-0.1-103"]),
+    # a job worker that makes place is replaced at once, however often
+    ("a recycled job worker", [*BOOT, "jobs exits 0"], ["spawn jobs#2 gen 1 for jobs-0.1-105"]),
+    (
+        "one that ended with its job, again and again",
+        [*BOOT, "jobs exits 86", "jobs#2 ready", "jobs#2 exits 86", "jobs#3 ready", "jobs#3 exits 0"],
+        ["spawn jobs#4 gen 1 for jobs-0.1-107"],
+    ),
+    ("no other role ends so", [*BOOT, "fast exits 0", "fast#2 ready", "fast#2 exits 0"], []),
+    ("nor one that never served", [*BOOT, "jobs exits 1", "jobs#2 exits 86"], []),
     # stop, in order
     ("stop: those who take work first", [*BOOT, "stop"], ["announce stopping", "stop gateway 30", "stop jobs 30"]),
     ("apps when no gateway asks them", [*BOOT, "stop", "gateway exits 0"], ["stop fast 30", "stop slow 30"]),
@@ -275,3 +285,23 @@ def test_places_follow_the_settings() -> None:
     assert Place("broker", None, 0) not in places(Settings(broker="redis://localhost"))
     assert {place.lane for place in places(Settings(lanes=False)) if place.role == "app"} == {"fast"}
     assert [place.role for place in places(Settings(roles=("jobs",), jobs=1))] == ["jobs"]
+
+
+def test_a_planned_end_is_no_error_and_no_restart() -> None:
+    stage = Stage().booted()
+    stage.play("jobs exits 0")
+    assert [order.level for order in stage.orders if isinstance(order, Say)] == ["info"]
+    assert "a fresh one takes its place" in stage.log
+    stage.play("jobs#2 ready", "jobs#2 exits 86")
+    assert [order.level for order in stage.orders if isinstance(order, Say)] == ["warning"]
+    post = stage.crew.posts[JOBS]
+    assert (post.crashes, post.restarts) == (0, 0)
+    stage.play("jobs#3 ready", "jobs#3 exits 1")
+    assert (post.crashes, post.restarts) == (1, 1)
+
+
+def test_how_many_processes_run_user_code() -> None:
+    both = Settings(app="a:b", gateways=2, workers=3, slow_workers=2, jobs=4)
+    assert code_processes(both) == 9
+    assert code_processes(msgspec.structs.replace(both, lanes=False)) == 7
+    assert code_processes(msgspec.structs.replace(both, roles=("jobs",))) == 4
