@@ -123,6 +123,30 @@ async def test_a_late_follower_of_a_moving_stream_misses_and_repeats_nothing() -
     assert [reader.offsets for reader in late] == [list(range(1, 202))] * len(late)
 
 
+async def test_following_again_in_the_middle_of_catching_up_forgets_only_the_first() -> None:
+    """The end of the first catching up comes after the second has begun, and must not be taken for its end."""
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    await streams.append("s", [NewEvent("log", number) for number in range(60)])
+    follows.follow(Reader(), "s", 0)
+    for _ in range(20):
+        await settle()
+    again = Reader()
+    follows.follow(again, "s", 0)
+    await asyncio.sleep(0)
+    follows.follow(again, "s", 30)
+    await asyncio.sleep(0)  # the cancelled one ends here
+    await asyncio.sleep(0)
+    assert list(follows._late) == [(again, "s")], "the second can still be given up"
+    begun = len(again.got)
+    follows.unfollow(again, "s")
+    for _ in range(20):
+        await settle()
+    await streams.append("s", [NewEvent("result", None, terminal=True)])
+    await settle()
+    assert len(again.got) == begun, "and was"
+
+
 async def test_an_engine_that_goes_away_leaves_no_gap() -> None:
     streams = FakeStreams()
     follows = new_follows(streams)

@@ -75,6 +75,24 @@ def test_cancelled_work_is_never_started() -> None:
     assert not lanes.cancel(second), "it runs"
 
 
+def test_a_cancel_after_the_end_does_not_count_waiting_work_down() -> None:
+    """A client often goes away just after its answer: the waiting room must not grow by that."""
+    lanes = board(room={FAST: Bounds(1, 10.0), SLOW: Bounds(1, 10.0)})
+    lanes.sit(Seat("f", FAST, 1))
+    first, second, third = Work("quick"), Work("quick"), Work("quick")
+    lanes.submit(first, 0.0)
+    lanes.submit(second, 0.0)
+    assert lanes.finish(first) is second
+    assert lanes.finish(second) is None
+    for ended in (first, second):
+        assert not lanes.cancel(ended)
+    assert lanes.state(FAST, 0.0).waiting == 0
+    lanes.submit(first := Work("quick"), 1.0)
+    assert not lanes.submit(third, 1.0)
+    with pytest.raises(Full):
+        lanes.submit(Work("quick"), 1.0)
+
+
 def test_bounced_work_keeps_its_age_and_its_slot_is_free_again() -> None:
     lanes = board()
     fast, slow = Seat("f", FAST, 1), Seat("s", SLOW, 1)
