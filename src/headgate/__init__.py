@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headgate.base.errors import HeadgateError as HeadgateError
     from headgate.base.model import Backoff as Backoff
+    from headgate.bulk.pool import pool as pool
     from headgate.declare.context import JobContext as JobContext
     from headgate.declare.handle import JobHandle as JobHandle
     from headgate.declare.socket import Socket as Socket
@@ -29,9 +30,20 @@ _HOMES = {
     "JobHandle": "headgate.declare.handle",
     "Socket": "headgate.declare.socket",
     "HeadgateError": "headgate.base.errors",
+    "pool": "headgate.bulk.pool",
 }
 
-__all__ = ["Backoff", "Headgate", "HeadgateError", "JobContext", "JobHandle", "Socket", "connect", "current_job"]
+__all__ = [
+    "Backoff",
+    "Headgate",
+    "HeadgateError",
+    "JobContext",
+    "JobHandle",
+    "Socket",
+    "connect",
+    "current_job",
+    "pool",
+]
 
 
 def __getattr__(name: str) -> Any:

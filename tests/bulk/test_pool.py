@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+import urllib.request
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from headgate import bulk
 from headgate.base.jobcontext import working
 from headgate.bulk.pool import PROCESSES, MeasuredPool, stats
 from tests.bulk.conftest import Store
+from tests.support.fixtures import StartHeadgate
+from tests.support.wait import until
 
 servers = pytest.mark.parametrize("store", ["postgresql", "mariadb"], indirect=True)
 
@@ -161,3 +164,51 @@ def test_threads_share_a_pool(store: Store) -> None:
         thread.join(30)
     assert sorted(answers) == sorted(list(range(6)) * 20)
     engine.dispose()
+
+
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("wrong", [{"user": "nobody"}, {"dbname": "nowhere"}])
+def test_a_refused_connection_is_told_at_once(store: Store, wrong: dict[str, str]) -> None:
+    engine = sa.create_engine(store.engine.url, connect_args=wrong, poolclass=sa.NullPool)
+    tries: list[str] = []
+
+    def count(*_: Any) -> None:
+        tries.append("a try")
+
+    sa.event.listen(engine, "do_connect", count)
+    with pytest.raises(bulk.WrongTarget, match=r"does not exist.*correct the URL"):
+        bulk.insert("items", [{"id": 1}], on=engine)
+    assert tries == ["a try"], "another one changes nothing"
+
+
+APP = """
+import os
+import flask
+import headgate
+import sqlalchemy as sa
+
+app = flask.Flask(__name__)
+engine = headgate.pool(os.environ["DATABASE_URL"], name="shop", repeated=3)
+
+@app.get("/orders")
+def orders():
+    with engine.connect() as connection:
+        for _ in range(4):
+            connection.execute(sa.text("SELECT 1"))
+    return {"processes": os.environ.get("HEADGATE_PROCESSES")}
+"""
+
+
+def test_status_tells_of_the_pools_of_a_hosted_app(postgres_url: str, headgate_server: StartHeadgate) -> None:
+    url = postgres_url.replace("postgresql:", "postgresql+psycopg:")
+    server = headgate_server(APP, env={"DATABASE_URL": url})
+    with urllib.request.urlopen(f"{server.url}/orders") as answer:
+        answer.read()
+
+    def told() -> list[dict[str, Any]]:
+        pools = [process.get("stats", {}).get("pools") for process in server.status()["processes"]]
+        return [pool["shop"] for pool in pools if pool and pool["shop"]["repeated"]]
+
+    (pool,) = until(told, "the pool's facts")
+    assert pool["statements"] >= 4
+    assert pool["repeated"] == [{"handler": "GET /orders", "statement": "SELECT 1", "times": 1, "in_one": 4}]

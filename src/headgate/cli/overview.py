@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from headgate.cli.console import ago, size
+from headgate.cli.pools import pools
+from headgate.cli.tables import section, table
 
 Status = Mapping[str, Any]
 
@@ -21,7 +21,7 @@ _JOB_STATES: Final = ("scheduled", "queued", "running", "succeeded", "failed", "
 
 def overview(status: Status) -> RenderableType:
     """All of it: head, processes, lanes, handlers, queues; parts with nothing to say are left out."""
-    parts = [_head(status), _processes(status), _lanes(status), _handlers(status), _queues(status)]
+    parts = [_head(status), _processes(status), _lanes(status), _handlers(status), _queues(status), pools(status)]
     return Group(*(part for part in parts if part is not None))
 
 
@@ -38,10 +38,10 @@ def _head(status: Status) -> RenderableType:
 
 
 def _processes(status: Status) -> RenderableType:
-    table = _table("process", ">pid", "state", ">up", ">cpu", ">memory", ">restarts", "doing")
+    rows = table("process", ">pid", "state", ">up", ">cpu", ">memory", ">restarts", "doing")
     for process in sorted(status["processes"], key=_order):
         restarts = process["restarts"]
-        table.add_row(
+        rows.add_row(
             process["place"] + (f" [dim]gen {process['generation']}[/]" if process["generation"] > 1 else ""),
             str(process["pid"]),
             f"[{_STATES.get(process['state'], 'red')}]{process['state']}[/]",
@@ -51,7 +51,7 @@ def _processes(status: Status) -> RenderableType:
             f"[yellow]{restarts}[/]" if restarts else "[dim]0[/]",
             _doing(process),
         )
-    return _section(table)
+    return section(rows)
 
 
 def _order(process: Status) -> tuple[int, str, int, int]:
@@ -108,10 +108,10 @@ def _lanes(status: Status) -> RenderableType | None:
     if not lanes:
         return None
     keys = list(dict.fromkeys(key for facts in lanes.values() for key in facts))
-    table = _table("lane", *(f">{key.replace('_', ' ')}" for key in keys))
+    rows = table("lane", *(f">{key.replace('_', ' ')}" for key in keys))
     for lane, facts in lanes.items():
-        table.add_row(_lane(lane), *(_number(key, facts[key]) if key in facts else "–" for key in keys))
-    return _section(table)
+        rows.add_row(_lane(lane), *(_number(key, facts[key]) if key in facts else "–" for key in keys))
+    return section(rows)
 
 
 def _handlers(status: Status) -> RenderableType | None:
@@ -124,10 +124,10 @@ def _handlers(status: Status) -> RenderableType | None:
     if not seen:
         return None
     ranked = sorted(seen.values(), key=lambda handler: -(handler.get("count") or 0))
-    table = _table("handler", "lane", ">p95", ">runs", "why")
+    rows = table("handler", "lane", ">p95", ">runs", "why")
     for handler in ranked[:_MOST_HANDLERS]:
         p95 = handler.get("p95")
-        table.add_row(
+        rows.add_row(
             Text(handler["name"]),
             _lane(handler.get("lane") or "–"),
             "–" if p95 is None else ago(p95),
@@ -136,7 +136,7 @@ def _handlers(status: Status) -> RenderableType | None:
         )
     left = len(ranked) - _MOST_HANDLERS
     more = [Text(f"… and {left} more: headgate status --json", style="dim")] if left > 0 else []
-    return _section(table, *more)
+    return section(rows, *more)
 
 
 def _queues(status: Status) -> RenderableType | None:
@@ -146,10 +146,10 @@ def _queues(status: Status) -> RenderableType | None:
         queues |= stats.get("queues") or stats.get("jobs") or {}
     if not queues:
         return None
-    table = _table("queue", *(f">{state}" for state in _JOB_STATES))
+    rows = table("queue", *(f">{state}" for state in _JOB_STATES))
     for queue, counts in queues.items():
-        table.add_row(queue, *(_cell(counts, state) for state in _JOB_STATES))
-    return _section(table)
+        rows.add_row(queue, *(_cell(counts, state) for state in _JOB_STATES))
+    return section(rows)
 
 
 def _cell(counts: Status, state: str) -> str:
@@ -169,21 +169,3 @@ def _number(key: str, value: float) -> str:
 def _is_time(key: str) -> bool:
     """Whether a lane's fact is a length of time, of which the greatest counts, not the sum."""
     return "age" in key or key.startswith("oldest")
-
-
-def _table(*columns: str) -> Table:
-    """A table without lines; a column whose name begins with `>` is set to the right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
-        table.add_column(
-            column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=column != "why"
-        )
-    return table
-
-
-def _section(table: Table, *more: RenderableType) -> RenderableType:
-    """A table as a section: when there is too little room, only its last column gives way."""
-    for column in list(table.columns)[:-1]:
-        cells = [cell if isinstance(cell, Text) else Text.from_markup(str(cell)) for cell in column.cells]
-        column.min_width = max(cell.cell_len for cell in [Text(str(column.header)), *cells])
-    return Padding(Group(table, *more), (1, 0, 0, 2), expand=False)

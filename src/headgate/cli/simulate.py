@@ -21,7 +21,10 @@ _FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
     "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the scenario (JSON or text)."
 )
 @click.option(
-    "--protocol", default="auto", show_default=True, help="auto, websocket, socketio, socketio-polling or http."
+    "--protocol",
+    default="auto",
+    show_default=True,
+    help="auto, websocket, socketio, socketio-polling, socketio-upgrade or http.",
 )
 @click.option("--users", type=click.IntRange(1), help="How many users.")
 @click.option("--rate", help="Clicks: 0.2/user (per second and user) or 50/s (all together).")

@@ -7,6 +7,7 @@ from headgate.apps.worker import AppWorker
 from headgate.declare import binding
 from headgate.library import secret_of
 from headgate.roles.choose import open_bridge
+from headgate.roles.pools import with_pools
 from headgate.supervisor.child import Child, serve
 
 
@@ -39,7 +40,7 @@ def service(child: Child) -> AppWorker:
             url_ttl=settings.result_ttl,
         )
 
-    return AppWorker(plan, bind_engine, child.report)
+    return AppWorker(plan, bind_engine, with_pools(child.report))
 
 
 def main() -> None:

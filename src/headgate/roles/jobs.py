@@ -16,6 +16,7 @@ from headgate.declare.context import JobContext
 from headgate.jobs.worker import JobWorker, Recycle
 from headgate.library import secret_of
 from headgate.roles.choose import open_bridge
+from headgate.roles.pools import with_pools
 from headgate.supervisor.child import EXIT_BOOT, Child
 
 log = logging.getLogger(__name__)
@@ -73,10 +74,10 @@ def _pulse(child: Child, worker: JobWorker) -> None:
     A thread of its own: a job may hold the main thread for hours and is not stalled by that. One that holds
     the interpreter lock stops this thread too, and is then found by its silence.
     """
-    pause = threading.Event()
+    pause, report = threading.Event(), with_pools(child.report)
     while not pause.wait(1.0):
         child.touch()
-        child.report(worker.keeper.facts())
+        report(worker.keeper.facts())
 
 
 def main() -> None:

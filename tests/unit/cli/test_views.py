@@ -195,3 +195,26 @@ def test_times(seconds: float | None, text: str) -> None:
 @pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (2048, "2.0 kB"), (38_400_000, "38 MB"), (2.5e9, "2.5 GB")])
 def test_sizes(count: float, text: str) -> None:
     assert size(count) == text
+
+
+def test_status_adds_up_the_pools_of_all_processes() -> None:
+    slow = {"handler": "GET /orders", "statement": "SELECT 1 FROM orders", "times": 2, "seconds": 0.7}
+    again = {"handler": "GET /orders", "statement": "SELECT name FROM customer WHERE id = 1", "times": 1, "in_one": 40}
+    pool = {"size": 5, "in_use": 2, "timeouts": 1, "wait_p99_ms": 4.0, "statements": 10, "slow": [slow], "repeated": []}
+    status = {
+        **STATUS,
+        "processes": [
+            process("app", "fast", stats={"pools": {"shop": pool}}),
+            process(
+                "jobs", stats={"pools": {"shop": {**pool, "slow": [{**slow, "seconds": 2.0}], "repeated": [again]}}}
+            ),
+        ],
+    }
+    text = drawn(overview(status), width=160)
+    assert "shop 2 10 4 2 4 ms 20" in text
+    assert "SELECT 1 FROM orders 4 slow: 2.0 s GET /orders" in text
+    assert "SELECT name FROM customer WHERE id = 1 1 40 × in one: N+1? GET /orders" in text
+
+
+def test_status_says_nothing_of_pools_when_there_are_none() -> None:
+    assert "in use" not in drawn(overview(STATUS))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
+from headgate.bulk.errors import WrongTarget
 from headgate.bulk.failures import TryAgain
+
+# libpq gives a refused connection no SQLSTATE, only the server's words; in another language they count as passing.
+_REFUSED: Final = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \".*\" does not exist"
+)
 
 
 def connect(engine: Engine) -> psycopg.Connection[Any]:
@@ -19,13 +26,19 @@ def connect(engine: Engine) -> psycopg.Connection[Any]:
 
     Raises:
         TryAgain: the server cannot be reached now.
+        WrongTarget: it can, and refuses this user, password or database; another try would not change that.
     """
     try:
         connection = _detached(engine) if engine.dialect.driver == "psycopg" else _by_url(engine)
     except Exception as error:
         cause = getattr(error, "orig", error)
         if isinstance(cause, psycopg.OperationalError):
-            raise TryAgain(f"no connection to the server ({' '.join(str(cause).split())})", lost=True) from error
+            words = " ".join(str(cause).split())
+            if _REFUSED.search(words):
+                raise WrongTarget(
+                    f"the server refuses the connection ({words}); correct the URL"
+                ) from error
+            raise TryAgain(f"no connection to the server ({words})", lost=True) from error
         raise
     connection.autocommit = True
     # Behind a proxy that shares connections, a prepared statement would be somebody else's.
