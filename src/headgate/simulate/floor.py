@@ -15,9 +15,9 @@ from headgate.simulate.measure import Measure
 from headgate.simulate.scenario import Scenario, User
 from headgate.simulate.schedule import intentions
 from headgate.simulate.stages import Load
-from headgate.simulate.wire.port import Sink, Wire
+from headgate.simulate.wire.port import UserSink, Wire
 
-WireMaker = Callable[[Sink], Wire]
+WireMaker = Callable[[UserSink], Wire]
 
 SHORTEST_THINK: Final = 0.0001
 """A scenario that thinks for no time at all would click for ever in one moment."""
@@ -64,7 +64,7 @@ class Floor:
         """Seconds since the start of the run; negative before it."""
         return time.monotonic() - self.origin
 
-    def make_wire(self, sink: Sink) -> Wire:
+    def make_wire(self, sink: UserSink) -> Wire:
         return self._wires(sink)
 
     def count(self, name: str, by: int = 1) -> None:

@@ -21,7 +21,12 @@ BUILTIN: dict[str, type[Scenario]] = {
     "http-clicks": HttpClicks,
     "socketio-clicks": SocketIoClicks,
 }
-_CLICKS = {"http": "http-clicks", "socketio": "socketio-clicks", "socketio-polling": "socketio-clicks"}
+_CLICKS = {
+    "http": "http-clicks",
+    "socketio": "socketio-clicks",
+    "socketio-polling": "socketio-clicks",
+    "socketio-upgrade": "socketio-clicks",
+}
 
 
 def for_protocol(reference: str, protocol: str) -> str:

@@ -34,7 +34,7 @@ class Options:
         target: ws://, wss://, http://, https:// URL.
         scenario: `clicks`, a file, or `module:Class` (see `load.find_scenario`).
         params: passed to the scenario.
-        protocol: auto (by the URL), websocket, socketio, socketio-polling, http.
+        protocol: auto (by the URL), websocket, socketio, socketio-polling, socketio-upgrade, http.
         users, rate, heavy, seconds, stages, faults, slo, ordered: override the scenario's.
         seed: of all schedules; None draws one, which the report names.
         warmup: seconds at the start whose clicks are not timed.

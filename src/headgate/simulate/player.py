@@ -213,6 +213,9 @@ class Player:
         if self._wire is not None and not self._floor.over:
             self._wire.send(message)
 
+    def upgraded(self, moved: bool) -> None:
+        self._floor.count("upgrades" if moved else "upgrades_failed")
+
     def closed(self, code: int, reason: str) -> None:
         self._wire = None
         if not self._gone and not self._cut and not self._floor.over:

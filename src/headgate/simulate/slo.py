@@ -50,6 +50,8 @@ COUNTERS: Final = frozenset(
         "truncated",
         "repeated_events",
         "unexpected",
+        "upgrades",
+        "upgrades_failed",
     }
 )
 PARTED: Final = frozenset({"lost", "disconnects", "errors"})

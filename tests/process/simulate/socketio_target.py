@@ -1,7 +1,8 @@
 """A Socket.IO server (python-socketio under uvicorn): `python socketio_target.py PORT PLANTS`.
 
 Plants, all optional: refuse (connections are refused), lose (numbers of clicks without an acknowledgement),
-kick_at (this click's client is disconnected), event (answers come as events instead).
+kick_at (this click's client is disconnected), event (answers come as events instead), no_upgrade (how the move to
+WebSocket fails: no `offer` of it, its `handshake` is refused, or the `probe` is answered by a close).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import uvicorn
 
 
 def build(plants: dict[str, Any]) -> Any:
-    server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*", namespaces="*")
+    upgrades = plants.get("no_upgrade") != "offer"
+    server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*", namespaces="*", allow_upgrades=upgrades)
     clicks = 0
 
     async def connect(_: str, __: str, ___: dict[str, Any], ____: Any = None) -> bool:
@@ -35,7 +37,23 @@ def build(plants: dict[str, Any]) -> Any:
 
     server.on("connect", connect, namespace="*")
     server.on("*", click, namespace="*")
-    return socketio.ASGIApp(server)
+    return _without_websocket(socketio.ASGIApp(server), plants.get("no_upgrade"))
+
+
+def _without_websocket(app: Any, how: str | None) -> Any:
+    """The app, whose WebSockets fail in their handshake or at the first message."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "websocket" or how not in ("handshake", "probe"):
+            await app(scope, receive, send)
+            return
+        await receive()
+        if how == "probe":
+            await send({"type": "websocket.accept"})
+            await receive()
+        await send({"type": "websocket.close"})
+
+    return wrapped
 
 
 async def _never() -> None:

@@ -11,6 +11,7 @@ from headgate.simulate.errors import ExitCode
 from tests.process.simulate.test_findings import hard, simulate
 
 Target = Callable[..., str]
+SOCKETIO = pytest.mark.parametrize("protocol", ["socketio", "socketio-polling", "socketio-upgrade"])
 
 
 def http(url: str) -> str:
@@ -49,14 +50,14 @@ def test_failed_jobs_are_counted(target: Target) -> None:
     assert report.counts["failed"] == report.series["update"].count > 0
 
 
-@pytest.mark.parametrize("protocol", ["socketio", "socketio-polling"])
+@SOCKETIO
 def test_socketio_acknowledgements(target: Target, protocol: str) -> None:
     report = simulate(http(target("socketio_target.py")), protocol=protocol)
     assert (report.exit_code, report.problem, hard(report)) == (ExitCode.PASSED, None, {})
     assert report.counts["answered"] == report.counts["clicks"] > 200
 
 
-@pytest.mark.parametrize("protocol", ["socketio", "socketio-polling"])
+@SOCKETIO
 def test_socketio_answers_as_events(target: Target, protocol: str) -> None:
     url = target("socketio_target.py", event=True) + "live"
     report = simulate(url, protocol=protocol, params={"ack": False})
@@ -65,18 +66,42 @@ def test_socketio_answers_as_events(target: Target, protocol: str) -> None:
     assert report.counts["messages"] > report.counts["clicks"]  # the pictures, which answer nothing
 
 
-@pytest.mark.parametrize("protocol", ["socketio", "socketio-polling"])
+@SOCKETIO
 def test_socketio_losses_and_disconnects(target: Target, protocol: str) -> None:
     report = simulate(target("socketio_target.py", lose=[50], kick_at=100), protocol=protocol, ordered=False)
     assert report.counts["disconnects"] == report.counts["reconnects"] == 1
     assert 1 <= report.lost <= 2  # the kicked client's answer may be on its way already
 
 
-@pytest.mark.parametrize("protocol", ["socketio", "socketio-polling"])
+@SOCKETIO
 def test_socketio_refusal_is_explained(target: Target, protocol: str) -> None:
     report = simulate(target("socketio_target.py", refuse=True), protocol=protocol)
     assert report.exit_code == ExitCode.TARGET
     assert "refused the connection" in (report.problem or "")
+
+
+def test_socketio_users_move_from_polling_to_websocket_under_their_clicks(target: Target) -> None:
+    report = simulate(target("socketio_target.py"), protocol="socketio-upgrade", rate="20/user")
+    assert (report.exit_code, report.problem, hard(report)) == (ExitCode.PASSED, None, {})
+    assert report.counts["upgrades"] == report.counts["opened"] == 20
+    assert "upgrades_failed" not in report.counts
+    assert report.counts["answered"] == report.counts["clicks"] > 400
+
+
+def test_a_storm_makes_upgraded_users_start_over_on_polling(target: Target) -> None:
+    faults = ["reconnect-storm@1s,share=100%"]
+    report = simulate(target("socketio_target.py"), protocol="socketio-upgrade", faults=faults)
+    assert (report.exit_code, hard(report)) == (ExitCode.PASSED, {})
+    assert (report.counts["reconnects"], report.counts["upgrades"]) == (20, 40)
+
+
+@pytest.mark.parametrize("refuse", ["offer", "handshake", "probe"])
+def test_users_whose_upgrade_fails_stay_on_polling(target: Target, refuse: str) -> None:
+    url = target("socketio_target.py", no_upgrade=refuse)
+    report = simulate(url, protocol="socketio-upgrade", slo=["upgrades_failed == 0"], timeout=2.0)
+    assert (report.counts["upgrades_failed"], report.counts.get("upgrades", 0)) == (20, 0)
+    assert report.counts["answered"] == report.counts["clicks"] > 200
+    assert (hard(report), report.exit_code) == ({}, ExitCode.FAILED)
 
 
 SCENARIO = """

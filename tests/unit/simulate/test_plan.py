@@ -29,6 +29,7 @@ def test_a_target_is_enough() -> None:
         ("https://h/", "auto", "http", "http-clicks"),
         ("http://h/ns", "socketio", "socketio", "socketio-clicks"),
         ("ws://h", "socketio-polling", "socketio-polling", "socketio-clicks"),
+        ("http://h", "socketio-upgrade", "socketio-upgrade", "socketio-clicks"),
     ],
 )
 def test_protocols(target: str, protocol: str, found: str, scenario: str) -> None:

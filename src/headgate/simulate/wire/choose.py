@@ -13,12 +13,13 @@ from headgate.simulate.orders import Spec
 from headgate.simulate.scenario import Scenario
 from headgate.simulate.wire.http import HttpWire
 from headgate.simulate.wire.polling import SocketIoPollingWire
-from headgate.simulate.wire.port import Sink, Wire, WireOptions
+from headgate.simulate.wire.port import UserSink, Wire, WireOptions
 from headgate.simulate.wire.socketio import Address, SocketIoWire
 from headgate.simulate.wire.source import SourceAddresses
+from headgate.simulate.wire.upgrade import SocketIoUpgradeWire
 from headgate.simulate.wire.websocket import WebSocketWire
 
-PROTOCOLS: Final = ("websocket", "socketio", "socketio-polling", "http")
+PROTOCOLS: Final = ("websocket", "socketio", "socketio-polling", "socketio-upgrade", "http")
 _SCHEMES: Final = {"ws": "websocket", "wss": "websocket", "http": "http", "https": "http"}
 
 
@@ -61,7 +62,7 @@ def protocol_of(target: str, protocol: str = "auto") -> str:
     return protocol
 
 
-def wire_maker(spec: Spec, scenario: Scenario) -> Callable[[Sink], Wire]:
+def wire_maker(spec: Spec, scenario: Scenario) -> Callable[[UserSink], Wire]:
     """What makes a user's wire, by the spec's protocol."""
     options = WireOptions(
         url=spec.target,
@@ -80,6 +81,9 @@ def wire_maker(spec: Spec, scenario: Scenario) -> Callable[[Sink], Wire]:
     if spec.protocol == "socketio-polling":
         address = Address(spec.target, scenario.socketio_path, "polling", scenario.socketio_auth)
         return lambda sink: SocketIoPollingWire(options, address, sink)
+    if spec.protocol == "socketio-upgrade":
+        address = Address(spec.target, scenario.socketio_path, "polling", scenario.socketio_auth)
+        return lambda sink: SocketIoUpgradeWire(options, address, sink)
     return lambda sink: WebSocketWire(options, sink)
 
 

@@ -1,9 +1,13 @@
-"""Socket.IO over HTTP long-polling: what a browser behind a proxy without WebSocket does for good."""
+"""Socket.IO over HTTP long-polling: what a browser behind a proxy without WebSocket does for good.
+
+`upgrade.py` puts a WebSocket in its place, where there is one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,8 +30,12 @@ class SocketIoPollingWire:
         self._session = Session(address, self._enqueue, sink.received)
         self._outbox: list[str] = []
         self._posting = False
+        self._polling = False
         self._open = False
-        self._over = False
+        self._held = False
+        self._quiet = asyncio.Event()
+        self._carrier: Callable[[str], None] | None = None
+        self.over = False
 
     async def open(self) -> None:
         await self._http.open()
@@ -47,7 +55,8 @@ class SocketIoPollingWire:
         self._session.emit(message, click_id)
 
     def close(self) -> None:
-        if not self._over:
+        if not self.over:
+            self._held = False
             self._session.leave()
             asyncio.get_running_loop().call_later(0.05, self._end, 1000, "")
 
@@ -60,19 +69,76 @@ class SocketIoPollingWire:
     def resume(self) -> None:
         self._http.resume()
 
+    # for a WebSocket that takes over
+
+    @property
+    def sid(self) -> str:
+        """The session's id, which the WebSocket names."""
+        return self._session.sid
+
+    @property
+    def upgrades(self) -> list[str]:
+        """The transports that the server offers instead."""
+        return self._session.upgrades
+
+    @property
+    def left(self) -> bool:
+        """Whether the server has closed the session."""
+        return self._session.left
+
+    def packet(self, data: str | bytes, at: float) -> None:
+        """A packet that came on the other transport."""
+        self._session.packet(data, at)
+
+    def leave(self) -> None:
+        """Say goodbye, on the transport that carries the session."""
+        self._session.leave()
+
+    async def hold(self) -> None:
+        """Start no further request, and wait until those under way have ended; packets wait meanwhile."""
+        self._held = True
+        self._tell_quiet()
+        await self._quiet.wait()
+
+    def go_on(self) -> None:
+        """Go on after a `hold` that led nowhere."""
+        if self._held and not self.over:
+            self._held = False
+            if not self._polling:
+                self._poll()
+            self._post()
+
+    def hand_over(self, carrier: Callable[[str], None]) -> None:
+        """Let the carrier send what waits, and all that follows."""
+        self._carrier = carrier
+        waiting, self._outbox = self._outbox, []
+        for packet in waiting:
+            carrier(packet)
+        self._http.close()
+
+    def _tell_quiet(self) -> None:
+        if self._held and not self._polling and not self._posting:
+            self._quiet.set()
+
+    # requests
+
     def _url(self) -> str:
         return self._address.url(self._session.sid or None)
 
     def _poll(self) -> None:
+        self._polling = True
         self._http.send(HttpRequest("GET", self._url()))
 
     def _enqueue(self, packet: str) -> None:
+        if self._carrier is not None:
+            self._carrier(packet)
+            return
         self._outbox.append(packet)
         # Packets of one turn of the loop go in one POST, as a browser's client does.
         asyncio.get_running_loop().call_soon(self._post)
 
     def _post(self) -> None:
-        if self._posting or not self._outbox or self._over:
+        if self._posting or self._held or not self._outbox or self.over:
             return
         body, self._outbox = _SEPARATOR.join(self._outbox), []
         self._posting = True
@@ -81,20 +147,24 @@ class SocketIoPollingWire:
     # Sink of the HTTP connections
 
     def received(self, message: HttpResponse, at: float) -> None:
-        if self._over:
+        if self.over or self._carrier is not None:
             return
         if message.status != 200:
             self._refused(message)
             return
         if message.request.method == "POST":
             self._posting = False
+            self._tell_quiet()
             self._post()
             return
+        self._polling = False
         for packet in message.body.decode(errors="replace").split(_SEPARATOR):
             self._session.packet(_unpacked(packet), at)
         if self._session.left:
             self._end(1000, "the server closed the session")
-        elif not self._over:
+        elif self._held:
+            self._tell_quiet()
+        elif not self.over:
             self._poll()
 
     def closed(self, code: int, reason: str) -> None:
@@ -109,9 +179,10 @@ class SocketIoPollingWire:
             self._end(1006, said[:60])
 
     def _end(self, code: int, reason: str) -> None:
-        if self._over:
+        if self.over:
             return
-        self._over = True
+        self.over = True
+        self._quiet.set()
         self._http.close()
         if self._open:
             # Never from within the user's own call.

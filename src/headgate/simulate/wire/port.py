@@ -20,6 +20,13 @@ class Sink(Protocol):
         """An opened wire is closed; called once. 1006 means that no close frame came."""
 
 
+class UserSink(Sink, Protocol):
+    """What a user hears besides, of a wire that can change its transport."""
+
+    def upgraded(self, moved: bool) -> None:
+        """The try to move from polling to a WebSocket is over; without success the user stays on polling."""
+
+
 class Wire(Protocol):
     """One user's way to the target. A wire is opened once; a reconnect makes a new one."""
 

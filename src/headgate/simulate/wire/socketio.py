@@ -86,6 +86,7 @@ class Session:
         self._partial: tuple[str, int | None, list[Any], int, list[bytes]] | None = None
         self.connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.sid = ""
+        self.upgrades: list[str] = []
         self.left = False
 
     def packet(self, data: str | bytes, at: float) -> None:
@@ -95,7 +96,8 @@ class Session:
             return
         kind, rest = data[:1], data[1:]
         if kind == "0":
-            self.sid = str(_decode(rest)["sid"])
+            offer = _decode(rest)
+            self.sid, self.upgrades = str(offer["sid"]), list(offer.get("upgrades", ()))
             self._send(f"40{self._namespace}{_encode(self._auth).decode() if self._auth is not None else ''}")
         elif kind == "2":
             self._send(f"3{rest}")
