@@ -72,6 +72,9 @@ def _no_module(name: str, missing: str, here: str) -> str:
     text = f"there is no module {missing!r} (looked in {here} and {len(sys.path) - 1} more places)"
     if name.endswith(".py") or "/" in name:
         return f"{text}; give a module, not a file: {name.removesuffix('.py').replace('/', '.')}:app"
+    holder, dot, attribute = name.rpartition(".")
+    if dot and missing == name:
+        return f"{text}; if {attribute!r} is the app in the module {holder!r}, write {holder}:{attribute}"
     near = difflib.get_close_matches(missing, _modules_in(here), 1)
     return text + (f"; did you mean {near[0]!r}?" if near else "; start in the folder that holds it")
 
@@ -132,7 +135,9 @@ def _exits(address: str, exc: SystemExit) -> str:
 
 def _interface(app: Any, address: str, made: bool) -> Interface:
     if not callable(app):
-        raise ConfigError(f"{address!r} is a {type(app).__name__}, which is no app: a WSGI or ASGI app can be called")
+        raise ConfigError(
+            f"{address!r} is of the type {type(app).__name__}, which is no app: a WSGI or ASGI app can be called"
+        )
     if _is_asgi(app):
         return "asgi"
     if inspect.isfunction(app) and not made and not _takes(app, 2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -11,8 +11,34 @@ from headgate.cli.console import complain, err
 from headgate.cli.options import chdir_option, loaded, setting_options
 from headgate.config.settings import Settings
 
+_ELSEWHERE: Final = {
+    "--host": "write --bind HOST:PORT, such as --bind 0.0.0.0:8000",
+    "--port": "write --bind HOST:PORT, such as --bind 127.0.0.1:9000",
+    "-b": "write --bind HOST:PORT",
+    "-p": "write --bind HOST:PORT",
+    "-w": "write --workers N",
+    "-k": "it is not needed: Headgate finds out itself how the app wants to be run",
+    "--worker-class": "it is not needed: Headgate finds out itself how the app wants to be run",
+}
+"""Flags that users of other servers try first, and what does their work here."""
 
-@click.command(short_help="Start everything.")
+
+class _Teaching(click.Command):
+    """A command that knows other servers' flags by name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as exc:
+            advice = _ELSEWHERE.get(exc.option_name)
+            if advice is None:
+                raise
+            raise click.NoSuchOption(
+                exc.option_name, f"No such option: {exc.option_name}; {advice}.", ctx=ctx
+            ) from None
+
+
+@click.command(cls=_Teaching, short_help="Start everything.")
 @click.argument("app", required=False)
 @setting_options()
 @chdir_option

@@ -13,6 +13,9 @@ PATH_LIMIT: Final = 103 if sys.platform == "darwin" else 107
 """Bytes that the path of a Unix socket may have (`sun_path` without its end)."""
 
 
+_LAST_PORT: Final = 65_535
+
+
 @dataclass(frozen=True)
 class Tcp:
     host: str
@@ -45,7 +48,9 @@ def parse(text: str) -> Tcp | Unix:
         return Unix(path)
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host and bare == host):
+    if colon and port.isascii() and port.isdigit() and int(port) > _LAST_PORT:
+        raise ConfigError(f'bind "{text}": a port is at most {_LAST_PORT}.')
+    if not colon or not port.isascii() or not port.isdigit() or (":" in host and bare == host):
         raise ConfigError(
             f'bind "{text}" is not an address. Write host:port (127.0.0.1:8000, [::1]:8000), :port for all '
             "addresses of the machine, or unix:PATH."

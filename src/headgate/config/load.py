@@ -58,7 +58,7 @@ def load(
         for name, raw in given.items():
             declared = DECLARED.get(name)
             if declared is None:
-                raise _unknown(name, place)
+                raise _a_table(name) if isinstance(raw, dict) and source == FILE else _unknown(name, place)
             origin = {"environment": f"environment {declared.variable}", "flag": f"flag {declared.option.flag}"}
             said = origin.get(source, place)
             values[name] = value(declared, raw, text=text, said=said)
@@ -88,6 +88,14 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
         for name, text in environ.items()
         if name.startswith(PREFIX) and name not in OTHER_VARIABLES
     }
+
+
+def _a_table(name: str) -> ConfigError:
+    """As one would write it in pyproject.toml."""
+    return ConfigError(
+        f"{FILE}: the settings stand at the top of this file, not in a table: leave out the line [{name}]. "
+        "(In pyproject.toml they stand under [tool.headgate].)"
+    )
 
 
 def _unknown(name: str, place: str) -> ConfigError:

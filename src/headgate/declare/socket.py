@@ -47,6 +47,11 @@ class Socket:
         """What the client offers (RFC 6455 §1.9); known in `on_connect`."""
         self.subprotocol: str | None = None
         """Set it in `on_connect` to one of those."""
+        self.session: str | None = None
+        """Set it in `on_connect` to name the session that this connection is of: a connection that had the same name
+        on this path is closed with 4009. "" for none, also when the client names one."""
+        self.key: str | None = None
+        """Set it in `on_connect` to what `sockets_per_key` counts by: a user's or a tenant's name, say."""
         self._outlet = outlet
 
     def send(self, data: str | bytes) -> None:
@@ -57,7 +62,7 @@ class Socket:
 
     def json(self, value: Any) -> None:
         """Send a value as JSON text, at once."""
-        self._effect("send", msgspec.json.encode(value).decode())
+        self._effect("send", _as_json(value))
 
     def join(self, channel: str) -> None:
         """Get everything that is published to the channel from now on."""
@@ -174,7 +179,17 @@ def encode_answer(answer: Any, data: str | bytes) -> str | bytes:
         return answer
     if isinstance(answer, dict) and "id" not in answer and (given := message_id(data)) is not None:
         answer = {"id": given, **answer}
-    return msgspec.json.encode(answer).decode()
+    return _as_json(answer)
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except TypeError as exc:
+        raise TypeError(
+            f"JSON cannot carry this message to the client ({exc}); give dicts, lists, text, numbers, booleans, None, "
+            "dates or dataclasses, or bytes for a binary message"
+        ) from None
 
 
 class _WithId(msgspec.Struct):

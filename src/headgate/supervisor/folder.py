@@ -43,6 +43,10 @@ def take(settings: Settings) -> Possession:
             inner.mkdir(exist_ok=True)
             inner.chmod(0o700)
         folder.pid.write_text(f"{os.getpid()}\n")
+    except (FileExistsError, NotADirectoryError) as exc:
+        raise ConfigError(
+            f"The data folder {folder.root} cannot be made: {exc.filename} is a file. Name a folder with --data."
+        ) from None
     except OSError as exc:
         raise ConfigError(
             f"The data folder {folder.root} cannot be used: {exc.strerror or exc} ({exc.filename}). "

@@ -61,6 +61,8 @@ def test_running_needs_no_table_library(tmp_path: Path) -> None:
         (["run", "app.py"], 2, '"app.py" is a file.'),
         (["run", "a:b", "--threads", "many"], 2, "flag --threads: threads is 'many', which is not a whole number."),
         (["run", "a:b", "--bind", "80"], 2, 'bind "80" is not an address.'),
+        (["run", "a:b", "--bind", ":80000"], 2, "a port is at most 65535"),
+        (["run", "a:b", "--data", "/dev/null"], 2, "/dev/null is a file"),
         (["status"], 1, "No Headgate runs on the data folder"),
         (["reload"], 1, "No Headgate runs on the data folder"),
         (["stop"], 1, "No Headgate runs on the data folder"),
@@ -81,6 +83,13 @@ def test_an_unknown_command_is_a_usage_error(tmp_path: Path) -> None:
     done = headgate("fly", cwd=tmp_path)
     assert done.returncode == 2
     assert "No such command 'fly'" in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--port", "--host", "-p", "-k"])
+def test_other_servers_flags_are_known(flag: str, tmp_path: Path) -> None:
+    done = headgate("run", "app:app", flag, "x", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"No such option: {flag}; " in done.stderr
 
 
 def test_settings_files_are_read_where_chdir_leads(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from headgate.cli.console import ago, size
 from headgate.cli.jobview import card, listing
 from headgate.cli.overview import overview
 from headgate.cli.startup import table
+from headgate.cli.stop import under_way
 
 
 def drawn(picture: RenderableType, width: int = 120) -> str:
@@ -218,3 +219,17 @@ def test_status_adds_up_the_pools_of_all_processes() -> None:
 
 def test_status_says_nothing_of_pools_when_there_are_none() -> None:
     assert "in use" not in drawn(overview(STATUS))
+
+
+def test_stop_names_what_is_under_way() -> None:
+    status = {
+        "processes": [
+            process("jobs", stats={"job": "01J", "function": "shop:reprice"}),
+            process("jobs", index=1, stats={"done": 3}),
+            process("app", "fast", stats={"busy": 1}),
+            process("app", "slow", stats={"busy": 2}),
+            process("gateway", stats={"busy": 9}),
+        ]
+    }
+    assert under_way(status) == ["the job shop:reprice", "3 requests"]
+    assert under_way({"processes": [process("jobs"), process("app", "fast", stats={"busy": 0})]}) == []

@@ -97,6 +97,7 @@ def test_toml_has_types_of_its_own(tmp_path: Path) -> None:
         ('log_level = "loud"', "which is not debug | info | warning | error"),
         ('lane = {"GET /" = "medium"}', "which is not a table of handler = fast | slow"),
         ("workers = ", "headgate.toml cannot be read"),
+        ("[headgate]\nworkers = 2", "not in a table: leave out the line [headgate]"),
     ],
 )
 def test_what_is_wrong_is_told_with_what_is_right(tmp_path: Path, toml: str, message: str) -> None:
