@@ -11,6 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
+from headgate.link.scope import Scope
+from headgate.link.socketio import SioAck, SioDone, SioEmit, SioEvent, SioOrder, SioQuery, SioReply, SioServer
+
 VERSION: Final = 1
 WINDOW: Final = 256 * 1024
 """Bytes that a stream may send before the gateway grants more."""
@@ -20,24 +23,6 @@ INLINE_BODY: Final = 64 * 1024
 
 Data = Any
 """A message's payload, `str` for text and `bytes` for binary (msgspec has no union of the two)."""
-
-
-class Scope(msgspec.Struct, frozen=True, array_like=True):
-    """What a request or handshake said: ASGI names (asgiref HTTP and WebSocket spec), headers in order, lower-case."""
-
-    method: str
-    path: str
-    """Percent-decoded, as ASGI `path`."""
-    raw_path: bytes
-    query: bytes
-    http_version: str
-    scheme: str
-    headers: list[tuple[bytes, bytes]]
-    client: tuple[str, int] | None
-    server: tuple[str, int | None] | None
-    root_path: str
-    request_id: str
-    subprotocols: list[str] = []
 
 
 class Effect(msgspec.Struct, frozen=True, array_like=True):
@@ -138,7 +123,21 @@ class Retired(msgspec.Struct, frozen=True, array_like=True, tag="retired"):
     """The answer to `Draining`: behind this the gateway begins nothing on the link: nothing is lost in a pipe."""
 
 
-ToWorker = GatewayHello | Request | Open | Message | Feed | Closed | Cancel | Credit | Known | Retired
+ToWorker = (
+    GatewayHello
+    | Request
+    | Open
+    | Message
+    | Feed
+    | Closed
+    | Cancel
+    | Credit
+    | Known
+    | Retired
+    | SioEvent
+    | SioAck
+    | SioReply
+)
 
 
 # app worker → gateway
@@ -160,6 +159,8 @@ class WorkerHello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     pinned: dict[str, str]
     """Handlers pinned to a lane by the code."""
     functions: list[str] = []
+    socketio: SioServer | None = None
+    """What the app's Socket.IO server is like, if it has one."""
 
 
 class Draining(msgspec.Struct, frozen=True, array_like=True, tag="draining"):
@@ -212,7 +213,7 @@ class Accept(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
     headers: list[tuple[bytes, bytes]]
     state: dict[str, Any]
     options: dict[str, Any]
-    """Of a native socket: concurrent, disconnect (whether it wants to hear of it), event_field."""
+    """Of a native socket: concurrent, disconnect (whether it wants to hear of it), event_field, session, key."""
     effects: list[Effect]
     run: float = 0.0
 
@@ -295,4 +296,8 @@ ToGateway = (
     | Consumed
     | Effects
     | Timed
+    | SioDone
+    | SioEmit
+    | SioOrder
+    | SioQuery
 )
