@@ -163,7 +163,9 @@ async def run(address: str, count: int, open_page: bool) -> None:
     """Wait for the server, then click and report for ever."""
     await wait_until_ready(address)
     print(f"\n  The order desk is open:  {address}/", flush=True)
-    print(f"  {count} simulated users are clicking. Ctrl-C ends it all.\n", flush=True)
+    data = os.path.relpath(os.environ.get("HEADGATE_DATA", ".headgate"))
+    print(f"  {count} simulated users are clicking. Ctrl-C ends it all.", flush=True)
+    print(f"  What runs:  {os.path.relpath(sys.executable)} -m headgate status --data {data}\n", flush=True)
     if open_page and has_screen():
         await asyncio.to_thread(webbrowser.open, f"{address}/")
     measure = Measure()

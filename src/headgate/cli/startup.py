@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -30,8 +32,15 @@ def table(status: dict[str, Any]) -> RenderableType:
     head = Text.assemble(
         ("● ", "bold green"), ("Headgate ", "bold"), (status["version"], "bold"), " serves", _pid(status)
     )
-    foot = Text("Ctrl-C stops · headgate status shows what runs · headgate reload takes new code", style="dim")
+    where = "" if Path(status["data"]) == Path.cwd() / ".headgate" else f" --data {_near(status['data'])}"
+    foot = Text(f"Ctrl-C stops · headgate status{where} shows what runs · headgate reload{where} takes new code")
+    foot.stylize("dim")
     return Group(head, Padding(grid, (0, 0, 0, 2), expand=False), Padding(foot, (0, 0, 0, 2), expand=False))
+
+
+def _near(path: str) -> str:
+    """As one would type it from here."""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def _pid(status: dict[str, Any]) -> tuple[str, str]:

@@ -43,6 +43,7 @@ def take(settings: Settings) -> Possession:
             inner.mkdir(exist_ok=True)
             inner.chmod(0o700)
         folder.pid.write_text(f"{os.getpid()}\n")
+        _keep_out_of_git(folder.root)
     except (FileExistsError, NotADirectoryError) as exc:
         raise ConfigError(
             f"The data folder {folder.root} cannot be made: {exc.filename} is a file. Name a folder with --data."
@@ -53,6 +54,13 @@ def take(settings: Settings) -> Possession:
             "Give one that you may write to with --data."
         ) from None
     return Possession(folder, lock)
+
+
+def _keep_out_of_git(root: Path) -> None:
+    """The folder often lies within a repository, and holds a secret."""
+    ignore = root / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
 
 
 def _lock(folder: DataFolder) -> IO[str]:

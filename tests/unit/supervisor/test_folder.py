@@ -33,6 +33,15 @@ def test_only_the_owner_may_enter(tmp_path: Path) -> None:
     assert not (tmp_path / "a/d/run/supervisor.pid").exists()
 
 
+def test_git_is_told_to_leave_it_alone_once(tmp_path: Path) -> None:
+    folder.take(settings(tmp_path / "d")).close()
+    ignore = tmp_path / "d" / ".gitignore"
+    assert ignore.read_text() == "*\n"
+    ignore.write_text("!broker.db\n")
+    folder.take(settings(tmp_path / "d")).close()
+    assert ignore.read_text() == "!broker.db\n"
+
+
 def test_a_second_one_is_refused_by_name_and_a_third_after_the_first_is_not(tmp_path: Path) -> None:
     first = folder.take(settings(tmp_path))
     with pytest.raises(ConfigError, match=rf"Another Headgate \(pid {os.getpid()}\) runs on the data folder"):
