@@ -159,13 +159,18 @@ def _ready(url: str) -> bool:
         return False
 
 
+def greet(address: str, count: int) -> None:
+    """What the terminal shows below the start-up table."""
+    data = os.path.relpath(os.environ.get("HEADGATE_DATA", ".headgate"))
+    print(f"\n  The order desk is open:  {address}/", flush=True)
+    print(f"  {count} simulated users are clicking. Ctrl-C ends it all.", flush=True)
+    print(f"  What runs:  {os.path.relpath(sys.executable)} -m headgate status --data {data}\n", flush=True)
+
+
 async def run(address: str, count: int, open_page: bool) -> None:
     """Wait for the server, then click and report for ever."""
     await wait_until_ready(address)
-    print(f"\n  The order desk is open:  {address}/", flush=True)
-    data = os.path.relpath(os.environ.get("HEADGATE_DATA", ".headgate"))
-    print(f"  {count} simulated users are clicking. Ctrl-C ends it all.", flush=True)
-    print(f"  What runs:  {os.path.relpath(sys.executable)} -m headgate status --data {data}\n", flush=True)
+    greet(address, count)
     if open_page and has_screen():
         await asyncio.to_thread(webbrowser.open, f"{address}/")
     measure = Measure()

@@ -61,7 +61,7 @@ def test_a_dead_holder_holds_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "d").touch()
-    with pytest.raises(ConfigError, match=r"cannot be used: .* Give one that you may write to with --data"):
+    with pytest.raises(ConfigError, match=r"cannot be made: .*/d is a file\. Name a folder with --data"):
         folder.take(settings(tmp_path / "d"))
 
 
