@@ -1,7 +1,8 @@
 """`python -m bench.run NAME [NAME …]`: run benchmarks, print their tables, renew the reference page.
 
 `all` runs every one, `render` only renews the page from bench/results/*.json, `--quick` shortens the runs
-(its results are printed and not written).
+(its results are printed and not written). `--minutes 5` measures as many rounds as fit and keeps them; the same
+command goes on there, until all are done and the result is written (exit code 3 until then).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from rich.table import Table as RichTable
 
 from bench import render
 from bench.result import Result
+from bench.rounds import BUDGET, Unfinished
 
 FOLDER = Path(__file__).parent
+UNFINISHED = 3
 
 
 def names() -> list[str]:
@@ -47,16 +50,23 @@ def show(result: Result) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 1 when a bar was not met, so that a script can tell."""
+    """Returns 1 when a bar was not met and 3 when rounds are missing, so that a script can tell."""
     parser = argparse.ArgumentParser(prog="bench.run", description=__doc__)
     parser.add_argument("names", nargs="+", choices=[*names(), "all", "render"], metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="short runs, nothing written")
+    parser.add_argument("--minutes", type=float, help="stop in time, and go on with the next run")
     given = parser.parse_args(arguments)
+    if given.minutes is not None:
+        BUDGET.set(given.minutes)
     wanted = names() if "all" in given.names else [name for name in given.names if name != "render"]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers are stopped on the way out
     met = True
     for name in wanted:
-        result: Result = importlib.import_module(f"bench.{name}.run").measure(given.quick)
+        try:
+            result: Result = importlib.import_module(f"bench.{name}.run").measure(given.quick)
+        except Unfinished as unfinished:
+            print(unfinished)
+            return UNFINISHED
         show(result)
         met &= all(ratio.met is not False for ratio in result.ratios)
         if not given.quick:

@@ -11,9 +11,10 @@ from bench.hosting import Host
 from bench.http.hosts import HOSTS, THREADS, WORKERS
 from bench.peers import installed, named
 from bench.result import Plot, Ratio, Result, Table, median_row, milliseconds
+from bench.rounds import Rounds
 from tests.support.process import program
 
-ROUNDS, SECONDS, CONNECTIONS = 5, 8, 32
+ROUNDS, SECONDS, WARM_UP, CONNECTIONS = 5, 5, 3, 32
 PATH = "/order/42?currency=EUR"
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
@@ -46,20 +47,20 @@ def wrk(url: str, seconds: float) -> str:
 def turn(host: Host, seconds: float) -> dict[str, float]:
     """One server: a warm-up (in which Headgate also learns the route's lane), then the measured span."""
     with host.turn() as server:
-        wrk(server.url + PATH, 3)
+        wrk(server.url + PATH, WARM_UP)
         return parse(wrk(server.url + PATH, seconds))
 
 
 def measure(quick: bool = False) -> Result:
     """All servers, interleaved; medians of the rounds."""
     rounds, seconds = (1, 3) if quick else (ROUNDS, SECONDS)
-    raw: dict[str, list[dict[str, float]]] = {name: [] for name in HOSTS}
-    for number in range(rounds):
-        for name, host in HOSTS.items():
-            raw[name].append(turn(host, seconds))
-            print(f"http: round {number + 1}/{rounds} {host.label}: {raw[name][-1]['rate']:,.0f}/s", flush=True)
-    medians = {name: median_row(rows) for name, rows in raw.items()}
-    return _result(medians, raw, rounds, seconds)
+    turns = Rounds("http", HOSTS, rounds, keep=not quick)
+    raw = turns.run(
+        lambda name: turn(HOSTS[name], seconds), lambda name, row: f"{HOSTS[name].label}: {row['rate']:,.0f}/s"
+    )
+    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, rounds, seconds)
+    turns.done()
+    return result
 
 
 def _result(medians: dict[str, dict[str, float]], raw: dict[str, Any], rounds: int, seconds: int) -> Result:
@@ -80,7 +81,7 @@ def _result(medians: dict[str, dict[str, float]], raw: dict[str, Any], rounds: i
         question="What does the gateway between client and app cost, or bring, against servers that have none?",
         setup=[
             f"wrk, 1 thread, {CONNECTIONS} connections kept alive, on the same machine; {rounds} interleaved rounds of"
-            f" {seconds} s after 3 s of warm-up",
+            f" {seconds} s after {WARM_UP} s of warm-up",
             f"{WORKERS} worker processes with {THREADS} threads each, as far as the server knows both",
             *(f"{host.label}: `{host.command}`" for host in HOSTS.values()),
         ],

@@ -14,6 +14,7 @@ from typing import Any
 from bench.hosting import Host, Running, headgate_host, peer_host
 from bench.peers import installed, named
 from bench.result import Ratio, Result, Table, median_row
+from bench.rounds import Rounds
 from bench.sockets.holder import Held
 from tests.support.marked import bearers
 from tests.support.wait import NeverCame, until
@@ -108,12 +109,11 @@ def turn(host: Host) -> dict[str, float]:
 def measure(quick: bool = False) -> Result:
     """All servers, interleaved; medians of the rounds."""
     rounds = 1 if quick else ROUNDS
-    raw: dict[str, list[dict[str, float]]] = {name: [] for name in HOSTS}
-    for number in range(rounds):
-        for name, host in HOSTS.items():
-            raw[name].append(turn(host))
-            print(f"reload: round {number + 1}/{rounds} {host.label}: {raw[name][-1]}", flush=True)
-    return _result({name: median_row(rows) for name, rows in raw.items()}, raw, rounds)
+    turns = Rounds("reload", HOSTS, rounds, keep=not quick)
+    raw = turns.run(lambda name: turn(HOSTS[name]), lambda name, row: f"{HOSTS[name].label}: {row}")
+    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, rounds)
+    turns.done()
+    return result
 
 
 def _result(medians: dict[str, dict[str, float]], raw: dict[str, Any], rounds: int) -> Result:

@@ -13,6 +13,7 @@ from typing import Any
 from bench.hosting import Running
 from bench.peers import installed, named
 from bench.result import Plot, Ratio, Result, Table, median_row
+from bench.rounds import Rounds
 from bench.sockets.holder import Held
 from bench.sockets.hosts import HOSTS, Spoken
 
@@ -103,12 +104,13 @@ def settle(reader: Reader, wanted: int) -> int:
 def measure(quick: bool = False) -> Result:
     """All servers, interleaved; medians of the rounds."""
     rounds, megabytes = (1, 30) if quick else (ROUNDS, MEGABYTES)
-    raw: dict[str, list[dict[str, float]]] = {name: [] for name in HOSTS}
-    for number in range(rounds):
-        for name, spoken in HOSTS.items():
-            raw[name].append(turn(spoken, megabytes))
-            print(f"slow_client: round {number + 1}/{rounds} {spoken.host.label}: {_cells(raw[name][-1])}", flush=True)
-    return _result({name: median_row(rows) for name, rows in raw.items()}, raw, rounds, megabytes)
+    turns = Rounds("slow_client", HOSTS, rounds, keep=not quick)
+    raw = turns.run(
+        lambda name: turn(HOSTS[name], megabytes), lambda name, row: f"{HOSTS[name].host.label}: {_cells(row)}"
+    )
+    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, rounds, megabytes)
+    turns.done()
+    return result
 
 
 def _cells(row: dict[str, float]) -> list[str]:

@@ -11,13 +11,14 @@ from typing import Any
 
 from bench.peers import EVENTLET, STARLETTE_RQ, STORY, installed
 from bench.result import Plot, Ratio, Result, Table, first_line, milliseconds
+from bench.rounds import Rounds
 from bench.story.hosts import HOSTS, RQ_WORKERS, Host
 from headgate.simulate import api
 from tests.support.postgres import Postgres
 from tests.support.process import program
 
 USERS, RATE, HEAVY = 300, "50/s", 0.05
-ROUNDS, SECONDS = 5, 30.0
+ROUNDS, SECONDS = 5, 20.0
 SCENARIO = f"{Path(__file__).with_name('clicks.py')}:StoryClicks"
 SEED = 20_261_123
 
@@ -79,13 +80,15 @@ def _numbers(report: Any, host: Host) -> dict[str, float]:
 def measure(quick: bool = False) -> Result:
     """All hosts, interleaved; medians of the rounds."""
     rounds, seconds = (1, 15.0) if quick else (ROUNDS, SECONDS)
-    raw: dict[str, list[dict[str, float]]] = {name: [] for name in HOSTS}
+    turns = Rounds("story", HOSTS, rounds, keep=not quick)
     with Postgres(durable=True) as postgres:
-        for number in range(rounds):
-            for name, host in HOSTS.items():
-                raw[name].append(turn(host, postgres, seconds, SEED + number))
-                print(f"story: round {number + 1}/{rounds} {host.label}: {_brief(raw[name][-1])}", flush=True)
-    return _result(raw, rounds, seconds)
+        raw = turns.run(
+            lambda name: turn(HOSTS[name], postgres, seconds, SEED + len(turns.raw[name])),
+            lambda name, row: f"{HOSTS[name].label}: {_brief(row)}",
+        )
+    result = _result(raw, rounds, seconds)
+    turns.done()
+    return result
 
 
 def _brief(row: dict[str, float]) -> str:
