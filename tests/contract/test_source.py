@@ -369,3 +369,15 @@ async def test_a_job_that_succeeds_before_it_hears_of_its_cancellation_has_succe
     await rig.engine.jobs.cancel(job.id)
     await settle(rig.engine, claim)
     assert (await rig.engine.jobs.get(job.id)).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(("running", "charged"), [(None, [0]), ([2], [2]), ([0, 2], [0, 2]), ([], [])])
+async def test_a_loss_is_charged_to_what_was_running(rig: Any, running: list[int] | None, charged: list[int]) -> None:
+    jobs = [await put(rig.engine) for _ in range(3)]
+    await take(rig.engine, most=3)
+    known = None if running is None else [jobs[at].id for at in running]
+    assert await rig.engine.source.abandon("w1", known) == 3
+    records = [await rig.engine.jobs.get(job.id) for job in jobs]
+    assert [record.losses for record in records] == [int(at in charged) for at in range(3)]
+    assert [record.tries for record in records] == [int(at in charged) for at in range(3)]
+    assert {record.state for record in records} == {JobState.QUEUED}

@@ -20,6 +20,7 @@
      ├─ StreamError
      │   ├─ UnknownStream
      │   └─ StreamEnded        an append after the terminal record
+     ├─ TooLarge               what is to be sent is larger than its bound; nothing was done
      ├─ ProtocolError          a peer sent what the protocol does not allow
      └─ NotHosted              the call needs a Headgate process around it (a socket effect, say)
 
@@ -140,6 +141,18 @@ class UnknownStream(StreamError):
 
 class StreamEnded(StreamError):
     """The stream has its terminal record; nothing can be appended."""
+
+
+class TooLarge(HeadgateError):
+    """What is to be sent is larger than its bound; nothing was done."""
+
+
+class StreamConflict(StreamError):
+    """The stream, or the one it is to begin with, is not in a state for this."""
+
+
+class BadOffset(StreamError):
+    """There is no such position in the stream."""
 
 
 class ProtocolError(HeadgateError):

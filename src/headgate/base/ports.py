@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from headgate.base.model import Batch, Claim, Cron, Event, JobRecord, JobSpec, JobState, NewEvent, Receipt, Settlement
+from headgate.base.streams import StreamInfo, StreamSpec, Write, Written
 
 
 class Service(Protocol):
@@ -41,6 +42,8 @@ class JobSink(Protocol):
 
         Raises:
             QueueFull: a queue would exceed its depth; none was accepted.
+            TooLarge: the arguments of one exceed their bound, or all together are more than the engine takes at once;
+                none was accepted.
         """
 
 
@@ -63,15 +66,29 @@ class JobSource(Protocol):
     ) -> None:
         """Append events to a held job's stream; `progress` events update its record, a checkpoint is stored with them.
 
+        The data of events may be `msgspec.Raw`: packed already, where the job said it.
+
         Raises:
             LeaseLost: the claim is not the newest.
+            TooLarge: the checkpoint exceeds its bound; nothing was stored.
         """
 
     async def settle(self, worker: str, settlements: Sequence[Settlement]) -> Sequence[bool]:
-        """End claims; False where the fence refused one (another worker has the job)."""
+        """End claims; False where the fence refused one (another worker has the job).
 
-    async def abandon(self, worker: str) -> int:
-        """The worker is dead: its jobs go back to the queue at once. Returns how many."""
+        Each is on its own: however many there are, they need not be carried out in one commit.
+
+        Raises:
+            TooLarge: a result exceeds what the engine can take at all; a worker bounds results before.
+        """
+
+    async def abandon(self, worker: str, running: Sequence[str] | None = None) -> int:
+        """The worker is dead: its jobs go back to the queue at once. Returns how many.
+
+        Args:
+            running: the jobs that it was running, which are charged with the loss; none if it is empty. When that is
+                not known (None), the oldest claim is charged, because a worker runs its claims in their order.
+        """
 
 
 class Jobs(Protocol):
@@ -89,7 +106,11 @@ class Jobs(Protocol):
         after: str | None = None,
         most: int = 100,
     ) -> Sequence[JobRecord]:
-        """Newest first; `after` is the last id of the page before."""
+        """Newest first; `after` is the last id of the page before.
+
+        A list is for choosing from: its records come without arguments, checkpoint, result and traceback, which
+        `get` has.
+        """
 
     async def cancel(self, job_id: str) -> JobState:
         """Cancel a job that waits, or ask a running one to end; returns the state after the call.
@@ -138,10 +159,16 @@ class Streams(Protocol):
     """Append-only, offset-stamped events."""
 
     async def append(self, stream: str, events: Sequence[NewEvent]) -> int:
-        """Append all or none; returns the last offset, durable. Raises `StreamEnded` after a terminal record."""
+        """Append all or none; returns the last offset, durable. Raises `StreamEnded` after a terminal record.
+
+        One call appends once, also where the engine went away before its answer and the driver asked again.
+        """
 
     async def read(self, stream: str, after: int, most: int = 1000) -> Batch:
-        """Events after the offset. Raises `UnknownStream`."""
+        """Events after the offset, `most` of them or fewer: also a page of large events has a bound.
+
+        Whether there is more tells `next` with the next read, not the number of events. Raises `UnknownStream`.
+        """
 
     def follow(self, stream: str, after: int) -> AsyncIterator[Event]:
         """Every event after the offset in order, as they come, ending with the terminal one.
@@ -149,6 +176,29 @@ class Streams(Protocol):
         Survives a restart of the engine without a gap or a repetition. A truncated start yields first an
         event of kind `truncated`. Raises `UnknownStream`.
         """
+
+    async def write(self, stream: str, write: Write) -> Written:
+        """Append under conditions (`base.streams.judge`). Safe to repeat when it names its producer.
+
+        Raises:
+            UnknownStream: there is none, and the write does not make it.
+            StreamError: a job's stream.
+        """
+
+    async def create(self, stream: str, spec: StreamSpec, write: Write | None = None) -> tuple[StreamInfo, bool]:
+        """Make a stream with its first events; an existing one is left as it is. Returns it and whether it is new.
+
+        Raises:
+            UnknownStream: the source of a fork is not there.
+            StreamConflict: that source was deleted, or has another content type.
+            BadOffset: that source has no such position.
+        """
+
+    async def info(self, stream: str, *, touch: bool = False) -> StreamInfo | None:
+        """What is known of a stream; `touch` begins its time to live anew."""
+
+    async def delete(self, stream: str) -> None:
+        """Forget a stream; one that others began with is kept for them, hidden. Raises `UnknownStream`."""
 
 
 class Channels(Protocol):

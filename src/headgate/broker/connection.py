@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import Final, cast
 
-from headgate.base.errors import ProtocolError
+from headgate.base.errors import ProtocolError, TooLarge
 from headgate.base.frames import FrameReader
 from headgate.drivers.embedded import wire
 from headgate.drivers.embedded.wire import Message, Said
@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
             return
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._out.append(wire.framed(message))
+        self._out.append(_framed(message))
 
     def say(self, channel: str, payload: bytes) -> None:
         if not self._paused:
@@ -107,3 +107,11 @@ class Connection(asyncio.Protocol):
         out, self._out = self._out, []
         if out and self._transport is not None:
             self._transport.write(b"".join(out))
+
+
+def _framed(message: Message) -> bytes:
+    try:
+        return wire.framed(message)
+    except TooLarge as exc:
+        # Sent as it is it would cut the connection, and be asked for again on the next one.
+        return wire.framed(wire.failed(message.n, exc))

@@ -93,6 +93,7 @@ def _entry(declared: Declared) -> str:
     shown = default if option.shown_default else f"`{default}`"
     flag = f" · flag `{option.flag}`" if option.flag else ""
     bound = f" · at least {option.least:g}" if option.least else ""
+    bound += f" · at most {written(option.most, option.unit)}" if option.most else ""
     facts = f"{_kind(declared)} · default {shown}{bound} · `{declared.variable}`{flag}"
     return f"### `{declared.key}`\n\n{option.help}.\n\n{facts}\n"
 

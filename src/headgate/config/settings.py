@@ -55,6 +55,7 @@ class Option:
         help: one line, without a full stop.
         unit: what a number counts.
         least: the smallest value allowed.
+        most: the greatest.
         flag: the flag of `headgate run`; settings without one are for files and the environment.
         secret: never shown.
         shown_default: how to write a default that depends on the machine.
@@ -64,6 +65,7 @@ class Option:
     help: str
     unit: Unit | None = None
     least: float | None = None
+    most: float | None = None
     flag: str | None = None
     secret: bool = False
     shown_default: str | None = None
@@ -171,6 +173,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # Requests
     max_connections: Annotated[int, Option(Topic.HTTP, "Open client connections per gateway", least=1)] = 20_000
+    max_target: Annotated[
+        int, Option(Topic.HTTP, "The longest target (path and query) of a request; beyond it 414", Unit.BYTES, least=256)
+    ] = 16 * KIB
+    max_head: Annotated[
+        int, Option(Topic.HTTP, "All headers of a request together; beyond it 431", Unit.BYTES, least=1024)
+    ] = 64 * KIB
+    max_headers: Annotated[int, Option(Topic.HTTP, "How many headers a request has; beyond it 431", least=8)] = 200
     max_body: Annotated[int, Option(Topic.HTTP, "The largest request body; beyond it 413", Unit.BYTES, least=0)] = (
         64 * MIB
     )
@@ -186,6 +195,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     body_timeout: Annotated[
         float, Option(Topic.HTTP, "Silence in an upload after which it is given up", Unit.SECONDS, least=1)
     ] = 30.0
+    body_rate: Annotated[
+        float,
+        Option(Topic.HTTP, "Bytes per second that a slow upload must average; 0 means no limit", least=0),
+    ] = 100.0
+    send_timeout: Annotated[
+        float,
+        Option(
+            Topic.HTTP,
+            "How long a client may take nothing of its response before it is cut off; 0 means no limit",
+            Unit.SECONDS,
+            least=0,
+        ),
+    ] = 60.0
     keepalive_timeout: Annotated[
         float, Option(Topic.HTTP, "How long an idle HTTP connection stays open", Unit.SECONDS, least=1)
     ] = 75.0
@@ -219,8 +241,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     handshake_rate: Annotated[
         float, Option(Topic.SOCKETS, "New sockets per second and gateway; 0 means no limit", least=0)
     ] = 0.0
+    handshakes: Annotated[
+        int, Option(Topic.SOCKETS, "Handshakes under way per gateway; beyond it 503 with Retry-After", least=1)
+    ] = 1000
     sockets_per_address: Annotated[
         int, Option(Topic.SOCKETS, "Sockets of one client address per gateway; 0 means no limit", least=0)
+    ] = 0
+    sockets_per_key: Annotated[
+        int, Option(Topic.SOCKETS, "Sockets of one key (`sock.key`) per gateway; 0 means no limit", least=0)
     ] = 0
     inbox: Annotated[int, Option(Topic.SOCKETS, "Messages that wait per connection", least=1)] = 64
     outbox_bytes: Annotated[
@@ -257,7 +285,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     job_lease: Annotated[
         float, Option(Topic.JOBS, "A job worker's hold on a job unless renewed", Unit.SECONDS, least=1)
     ] = 15.0
-    job_result_bytes: Annotated[int, Option(Topic.JOBS, "The largest result of a job", Unit.BYTES, least=0)] = 1 * MIB
+    job_arguments_bytes: Annotated[
+        int,
+        Option(Topic.JOBS, "The largest arguments and checkpoint of a job", Unit.BYTES, least=0, most=8 * MIB),
+    ] = 1 * MIB
+    job_result_bytes: Annotated[
+        int, Option(Topic.JOBS, "The largest result of a job", Unit.BYTES, least=0, most=16 * MIB)
+    ] = 1 * MIB
     result_ttl: Annotated[
         float, Option(Topic.JOBS, "How long a finished job and its stream are kept", Unit.SECONDS, least=0)
     ] = 86_400.0

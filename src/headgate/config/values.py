@@ -52,6 +52,9 @@ def value(declared: Declared, raw: Any, *, text: bool, said: str) -> Any:
     least = declared.option.least
     if least is not None and converted < least:
         raise ConfigError(f"{said}: {declared.key} is {raw!r}; it must be at least {least:g}.")
+    most = declared.option.most
+    if most is not None and converted > most:
+        raise ConfigError(f"{said}: {declared.key} is {raw!r}; it may be at most {most:g}.")
     return converted
 
 

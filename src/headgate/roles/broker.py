@@ -21,7 +21,12 @@ class BrokerRole:
 
     def __init__(self, child: Child) -> None:
         settings = child.settings
-        limits = Limits(lease=settings.job_lease, queue_depth=settings.queue_depth)
+        limits = Limits(
+            lease=settings.job_lease,
+            queue_depth=settings.queue_depth,
+            arguments_bytes=settings.job_arguments_bytes,
+            checkpoint_bytes=settings.job_arguments_bytes,
+        )
         self._child = child
         # Children die with their supervisor. So when a new one starts its first broker, and the job workers
         # are its own, those of before are dead.

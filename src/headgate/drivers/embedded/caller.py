@@ -55,6 +55,7 @@ class Caller(Protocol):
             unwanted: called with a reply that comes after the asking task was cancelled.
 
         Raises:
+            TooLarge: the request is longer than one may be.
             Unavailable, EngineGone, and what the engine answers.
         """
 

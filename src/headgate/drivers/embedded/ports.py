@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from headgate.base.channels import ChannelNames
@@ -23,6 +24,7 @@ from headgate.base.model import (
     Settlement,
 )
 from headgate.base.ports import ChannelSet
+from headgate.base.streams import StreamInfo, StreamSpec, Write, Written
 from headgate.drivers.embedded import wire
 from headgate.drivers.embedded.caller import Caller
 from headgate.drivers.embedded.feeds import Feeds
@@ -83,14 +85,21 @@ class Source:
         await self._caller.ask(lambda n: wire.Report(n, job_id, epoch, number, list(events), checkpoint), repeat=True)
 
     async def settle(self, worker: str, settlements: Sequence[Settlement]) -> Sequence[bool]:
-        reply: wire.Flags = await self._caller.ask(lambda n: wire.Settle(n, worker, list(settlements)), repeat=True)
+        flags: list[bool] = []
+        for part in _parts(settlements):
+            flags += await self._settle(worker, part)
+        return flags
+
+    async def _settle(self, worker: str, settlements: list[Settlement]) -> Sequence[bool]:
+        reply: wire.Flags = await self._caller.ask(lambda n: wire.Settle(n, worker, settlements), repeat=True)
         for settlement in settlements:
             if self._caller.held.get(settlement.id) == settlement.epoch:
                 del self._caller.held[settlement.id]
         return reply.flags
 
-    async def abandon(self, worker: str) -> int:
-        reply: wire.Number = await self._caller.ask(lambda n: wire.Abandon(n, worker), repeat=True)
+    async def abandon(self, worker: str, running: Sequence[str] | None = None) -> int:
+        known = None if running is None else list(running)
+        reply: wire.Number = await self._caller.ask(lambda n: wire.Abandon(n, worker, known), repeat=True)
         return reply.value
 
     def _hand_back(self, worker: str, late: Reply) -> None:
@@ -105,6 +114,20 @@ class Source:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+def _parts(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
+    """Settlements in messages of at most `PAGE_BYTES`, or of one."""
+    part, size = list[Settlement](), 0
+    for one in settlements:
+        weight = len(one.result or b"")
+        if part and size + weight > wire.PAGE_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(one)
+        size += weight
+    if part:
+        yield part
 
 
 class Orders:
@@ -176,15 +199,33 @@ class Operations:
 
 
 class StreamPort:
-    """`Streams`. An append is not repeated: twice would be two events."""
+    """`Streams`. An append may be repeated: the broker knows its token."""
 
     def __init__(self, caller: Caller, feeds: Feeds) -> None:
         self._caller = caller
         self._feeds = feeds
 
     async def append(self, stream: str, events: Sequence[NewEvent]) -> int:
-        reply: wire.Number = await self._caller.ask(lambda n: wire.Append(n, stream, list(events)))
+        token, new = os.urandom(12), list(events)
+        reply: wire.Number = await self._caller.ask(lambda n: wire.Append(n, stream, new, token), repeat=True)
         return reply.value
+
+    async def write(self, stream: str, write: Write) -> Written:
+        safe = write.producer is not None
+        reply: wire.Wrote = await self._caller.ask(lambda n: wire.WriteTo(n, stream, write), repeat=safe)
+        return reply.written
+
+    async def create(self, stream: str, spec: StreamSpec, write: Write | None = None) -> tuple[StreamInfo, bool]:
+        reply: wire.Seen = await self._caller.ask(lambda n: wire.Create(n, stream, spec, write))
+        assert reply.info is not None
+        return reply.info, reply.created
+
+    async def info(self, stream: str, *, touch: bool = False) -> StreamInfo | None:
+        reply: wire.Seen = await self._caller.ask(lambda n: wire.Look(n, stream, touch), repeat=True)
+        return reply.info
+
+    async def delete(self, stream: str) -> None:
+        await self._caller.ask(lambda n: wire.Delete(n, stream))
 
     async def read(self, stream: str, after: int, most: int = 1000) -> Batch:
         reply: wire.Page = await self._caller.ask(lambda n: wire.Read(n, stream, after, most), repeat=True)

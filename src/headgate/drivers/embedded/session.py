@@ -54,8 +54,12 @@ class Session:
         return self._numbers
 
     def ask(self, request: Message, answered: Answered, *, repeat: bool, until: float) -> bytes:
-        """Begin a request; returns the bytes to send, if there is a connection (else they are sent by `begin`)."""
-        data = wire.framed(request)
+        """Begin a request; returns the bytes to send, if there is a connection (else they are sent by `begin`).
+
+        Raises:
+            TooLarge: it would cut the connection; it was not begun.
+        """
+        data = wire.framed_request(request)
         if not self.connected and not repeat:
             answered(Unavailable("there is no connection to the broker; the request was not sent. Is it running?"))
             return b""

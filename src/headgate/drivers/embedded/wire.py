@@ -12,14 +12,17 @@ from typing import Any, Final
 import msgspec
 
 from headgate.base.errors import (
+    BadOffset,
     ConfigError,
     Full,
     HeadgateError,
     LeaseLost,
     ProtocolError,
     QueueFull,
+    StreamConflict,
     StreamEnded,
     StreamError,
+    TooLarge,
     Unavailable,
     UnknownJob,
     UnknownStream,
@@ -27,10 +30,15 @@ from headgate.base.errors import (
 )
 from headgate.base.frames import frame
 from headgate.base.model import Batch, Claim, Cron, JobRecord, JobSpec, JobState, NewEvent, Receipt, Settlement
+from headgate.base.streams import StreamInfo, StreamSpec, Write, Written
 
 VERSION: Final = 1
 FRAME_LIMIT: Final = 64 * 1024 * 1024
-"""Greatest message in bytes, either way."""
+"""Greatest message in bytes, either way: a longer one would cut the connection."""
+REQUEST_LIMIT: Final = FRAME_LIMIT // 2
+"""Greatest request in bytes: what a client could send can also be told back to it."""
+PAGE_BYTES: Final = 8 * 1024 * 1024
+"""Bytes after which a page of events, a batch of claims or of settlements ends; one item is always in it."""
 WINDOW: Final = 256
 """Events that the broker may push on one subscription before the client asks for `More`."""
 
@@ -98,6 +106,7 @@ class Settle(Message, frozen=True, array_like=True, tag="settle"):
 
 class Abandon(Message, frozen=True, array_like=True, tag="abandon"):
     worker: str
+    running: list[str] | None = None
 
 
 class Get(Message, frozen=True, array_like=True, tag="get"):
@@ -157,8 +166,33 @@ class Crons(Message, frozen=True, array_like=True, tag="crons"):
 
 
 class Append(Message, frozen=True, array_like=True, tag="append"):
+    """`token` is made anew for each call, so that one that is repeated after a reconnect appends once."""
+
     stream: str
     events: list[NewEvent]
+    token: bytes = b""
+
+
+class WriteTo(Message, frozen=True, array_like=True, tag="write"):
+    stream: str
+    write: Write
+
+
+class Create(Message, frozen=True, array_like=True, tag="create"):
+    stream: str
+    spec: StreamSpec
+    write: Write | None = None
+
+
+class Look(Message, frozen=True, array_like=True, tag="look"):
+    """What is known of a stream; `touch` begins its time to live anew."""
+
+    stream: str
+    touch: bool = False
+
+
+class Delete(Message, frozen=True, array_like=True, tag="delete"):
+    stream: str
 
 
 class Read(Message, frozen=True, array_like=True, tag="read"):
@@ -220,6 +254,10 @@ Request = (
     | SetCrons
     | Crons
     | Append
+    | WriteTo
+    | Create
+    | Look
+    | Delete
     | Read
     | Follow
     | More
@@ -285,6 +323,15 @@ class CronList(Message, frozen=True, array_like=True, tag="cron_list"):
     crons: Sequence[tuple[str, Cron, float]]
 
 
+class Wrote(Message, frozen=True, array_like=True, tag="wrote"):
+    written: Written
+
+
+class Seen(Message, frozen=True, array_like=True, tag="seen"):
+    info: StreamInfo | None
+    created: bool = False
+
+
 class Page(Message, frozen=True, array_like=True, tag="page"):
     batch: Batch
 
@@ -322,6 +369,8 @@ Reply = (
     | Number
     | Facts
     | CronList
+    | Wrote
+    | Seen
     | Page
     | Pushed
     | Said
@@ -335,11 +384,14 @@ _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 _ERRORS: Final[dict[str, type[HeadgateError]]] = {
     kind.__name__: kind
     for kind in (
+        BadOffset,
         ConfigError,
         LeaseLost,
         ProtocolError,
+        StreamConflict,
         StreamEnded,
         StreamError,
+        TooLarge,
         Unavailable,
         UnknownJob,
         UnknownStream,
@@ -355,8 +407,37 @@ def encode(message: Message) -> bytes:
 
 
 def framed(message: Message) -> bytes:
-    """One message as the bytes to send."""
-    return frame(_encoder.encode(message))
+    """One message as the bytes to send.
+
+    Raises:
+        TooLarge: it is longer than the other side would take.
+    """
+    payload = _encoder.encode(message)
+    if len(payload) > FRAME_LIMIT:
+        raise TooLarge(
+            f"an answer of {len(payload)} bytes was asked for, and one message may have {FRAME_LIMIT}; ask for less"
+        )
+    return frame(payload)
+
+
+def framed_request(message: Message) -> bytes:
+    """One request as the bytes to send. Raises `TooLarge`."""
+    return frame(encode_request(message))
+
+
+def encode_request(message: Message) -> bytes:
+    """One request as the payload of a frame.
+
+    Raises:
+        TooLarge: it is longer than a request may be; nothing was sent.
+    """
+    payload = _encoder.encode(message)
+    if len(payload) > REQUEST_LIMIT:
+        raise TooLarge(
+            f"a request to the broker has {len(payload)} bytes and may have {REQUEST_LIMIT}; nothing was sent. "
+            "Send it in parts, or store the data elsewhere and send where it is"
+        )
+    return payload
 
 
 def decode_request(payload: bytes) -> Request:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from headgate.base.errors import QueueFull
+from headgate.base.errors import QueueFull, TooLarge
 from headgate.base.model import JobSpec, NewEvent, Receipt, job_stream
 from headgate.drivers.local import keys, waits
 from headgate.drivers.local.rows import write_events
@@ -26,6 +26,7 @@ def put(store: Store, specs: Sequence[JobSpec]) -> list[Receipt]:
 
     Raises:
         QueueFull: one queue would exceed its depth; none is accepted.
+        TooLarge: the arguments of one exceed their bound.
         UnknownJob: one waits for a job that there is not.
     """
     receipts = [Receipt(spec.id) for spec in specs]
@@ -47,6 +48,7 @@ def put(store: Store, specs: Sequence[JobSpec]) -> list[Receipt]:
             spec = msgspec.structs.replace(spec, after=tuple(older_of.get(needed, needed) for needed in spec.after))
         fresh[spec.id] = spec
     if fresh:
+        _check_sizes(store, fresh.values())
         waits.check(store, fresh)
         _check_depth(store, fresh.values())
         _insert(store, list(fresh.values()))
@@ -65,6 +67,16 @@ def _known_ids(store: Store, specs: Sequence[JobSpec]) -> set[str]:
 def _by_idempotency_key(store: Store, key: str) -> str | None:
     row = store.db.execute("SELECT id FROM jobs WHERE idempotency_key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def _check_sizes(store: Store, specs: Iterable[JobSpec]) -> None:
+    bound = store.limits.arguments_bytes
+    for spec in specs:
+        if len(spec.arguments) > bound:
+            raise TooLarge(
+                f"the arguments of a {spec.function} job have {len(spec.arguments)} bytes and may have {bound}; "
+                "nothing was enqueued. Store the data elsewhere and pass where it is, or raise job_arguments_bytes"
+            )
 
 
 def _check_depth(store: Store, specs: Any) -> None:

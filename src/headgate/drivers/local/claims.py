@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from headgate.base import lifecycle
-from headgate.base.errors import LeaseLost
+from headgate.base.errors import LeaseLost, TooLarge
 from headgate.base.model import Claim, NewEvent, Settlement, job_stream
+from headgate.drivers.embedded.wire import PAGE_BYTES
+from headgate.drivers.local import retention
 from headgate.drivers.local.rates import Rates
 from headgate.drivers.local.rows import SELECT, Row, carry_out, fetch, write_events
 from headgate.drivers.local.schema import QUEUED, RUNNING
@@ -22,7 +24,7 @@ def claim(
     """Claim up to `most` jobs that may run now: by priority, then by order of acceptance."""
     claims: list[Claim] = []
     while len(claims) < most:
-        rows = _candidates(store, rates, queues, most - len(claims), functions)
+        rows = _bounded(_candidates(store, rates, queues, most - len(claims), functions))
         late = [row for row in rows if (at := row.decoded().deadline) is not None and at < store.now]
         for row in late:
             spec = row.decoded()
@@ -58,6 +60,16 @@ def _ready(store: Store, queue: str, most: int, functions: Sequence[str] | None)
         values.append(msgspec.json.encode(list(functions)).decode())
     query = SELECT + where + "ORDER BY j.priority DESC, j.seq LIMIT ?"
     return [Row._make(row) for row in store.db.execute(query, (*values, most))]
+
+
+def _bounded(rows: list[Row]) -> list[Row]:
+    """As many as fit into one answer, at least one."""
+    size = 0
+    for at, row in enumerate(rows):
+        size += len(row.spec) + len(row.checkpoint or b"") + len(row.result or b"")
+        if at and size > PAGE_BYTES:
+            return rows[:at]
+    return rows
 
 
 def _hold(store: Store, rates: Rates, worker: str, rows: Sequence[Row]) -> list[Claim]:
@@ -106,7 +118,13 @@ def report(
 
     Raises:
         LeaseLost: the claim is not the newest.
+        TooLarge: the checkpoint exceeds its bound.
     """
+    if checkpoint is not None and len(checkpoint) > store.limits.checkpoint_bytes:
+        raise TooLarge(
+            f"the checkpoint of job {job} has {len(checkpoint)} bytes and may have {store.limits.checkpoint_bytes}; "
+            "it was not stored. Keep a position, not the data, or raise job_arguments_bytes"
+        )
     row = fetch(store, job)
     if row is None or row.state != RUNNING or row.epoch != epoch:
         raise LeaseLost(f"job {job} is no longer held under epoch {epoch}; its report was refused")
@@ -120,15 +138,7 @@ def report(
         " WHERE seq = ?",
         values,
     )
-    trim(store, row.seq, last)
-
-
-def trim(store: Store, stream: int, last: int) -> None:
-    """Keep a stream within its bound; a tenth at a time, so that the work is not done at each append."""
-    bound = store.limits.stream_events
-    step = max(1, bound // 10)
-    if last > bound and last % step == 0:
-        store.db.execute("DELETE FROM events WHERE stream = ? AND offset <= ?", (stream, last - bound))
+    retention.trim(store, row.seq, row.last, last, retention.of_job(store))
 
 
 def settle(store: Store, settlements: Sequence[Settlement]) -> list[bool]:
@@ -149,12 +159,12 @@ def _settle(store: Store, said: Settlement) -> bool:
     return True
 
 
-def abandon(store: Store, worker: str) -> int:
-    """The worker is dead. It ran its claims in their order, so the oldest is the one that it was running."""
+def abandon(store: Store, worker: str, running: Sequence[str] | None = None) -> int:
+    """The worker is dead. `running` names what it was running; if nobody knows, it ran its claims in their order."""
     query = SELECT + "WHERE j.state = 2 AND j.worker = ? ORDER BY j.claimed"
     rows = [Row._make(row) for row in store.db.execute(query, (worker,))]
     for at, row in enumerate(rows):
-        _lose(store, row, worker, begun=at == 0)
+        _lose(store, row, worker, begun=at == 0 if running is None else row.id in running)
     return len(rows)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from headgate.base import lifecycle
 from headgate.base.model import JobRecord, JobState
-from headgate.drivers.local.rows import NUMBER, SELECT, STATE, Row, carry_out, known
+from headgate.drivers.local.rows import BRIEF, NUMBER, STATE, Row, carry_out, known
 from headgate.drivers.local.store import Store
 
 
@@ -21,7 +21,7 @@ def find(
     after: str | None,
     most: int,
 ) -> list[JobRecord]:
-    """Newest first. One query per state, so that each can use the index of its state."""
+    """Newest first, briefly. One query per state, so that each can use the index of its state."""
     where, values = ["1"], list[Any]()
     for column, wanted in (("j.queue", queue), ("j.function", function)):
         if wanted is not None:
@@ -36,8 +36,8 @@ def find(
     tail = " AND ".join(where) + " ORDER BY j.seq DESC LIMIT ?"
     found: list[Row] = []
     for state in [f"j.state = {NUMBER[state]} AND " for state in states] or [""]:
-        found += map(Row._make, store.db.execute(f"{SELECT}WHERE {state}{tail}", (*values, most)))
-    return [row.record() for row in heapq.nlargest(most, found, key=lambda row: row.seq)]
+        found += map(Row._make, store.db.execute(f"{BRIEF}WHERE {state}{tail}", (*values, most)))
+    return [row.brief() for row in heapq.nlargest(most, found, key=lambda row: row.seq)]
 
 
 def cancel(store: Store, job_id: str) -> JobState:
@@ -94,10 +94,20 @@ def purge(store: Store, states: Sequence[JobState], queue: str | None, before: f
     return forget(store, store.db.execute(query + " LIMIT ?", (*values, most)).fetchall())
 
 
+_PARTS = (
+    ("events", "stream"),
+    ("cuts", "stream"),
+    ("specs", "seq"),
+    ("tags", "seq"),
+    ("waits", "seq"),
+    ("jobs", "seq"),
+)
+
+
 def forget(store: Store, rows: Sequence[tuple[int, str, int]]) -> int:
     """Delete jobs (seq, queue, state) with all that belongs to them."""
     seqs = [(seq,) for seq, _, _ in rows]
-    for table, column in (("events", "stream"), ("specs", "seq"), ("tags", "seq"), ("waits", "seq"), ("jobs", "seq")):
+    for table, column in _PARTS:
         store.db.executemany(f"DELETE FROM {table} WHERE {column} = ?", seqs)
     for _, queue, state in rows:
         store.changes.counts[queue, state] -= 1

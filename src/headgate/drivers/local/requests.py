@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from headgate.base.errors import StreamError
+from headgate.base.model import Batch, Event
 from headgate.drivers.embedded import wire
 from headgate.drivers.embedded.wire import Message
 from headgate.drivers.local import accept, claims, crons, lookup, queues, streams, upkeep
@@ -81,7 +83,7 @@ def _settle(parts: Parts, peer: Peer | None, request: wire.Settle) -> Done:
 
 
 def _abandon(parts: Parts, peer: Peer | None, request: wire.Abandon) -> Done:
-    return wire.Number(request.n, claims.abandon(parts.store, request.worker))
+    return wire.Number(request.n, claims.abandon(parts.store, request.worker, request.running))
 
 
 def _get(parts: Parts, peer: Peer | None, request: wire.Get) -> Done:
@@ -131,7 +133,25 @@ def _crons(parts: Parts, peer: Peer | None, request: wire.Crons) -> Done:
 
 
 def _append(parts: Parts, peer: Peer | None, request: wire.Append) -> Done:
-    return wire.Number(request.n, streams.append(parts.store, request.stream, request.events))
+    return wire.Number(request.n, streams.append(parts.store, request.stream, request.events, request.token))
+
+
+def _write(parts: Parts, peer: Peer | None, request: wire.WriteTo) -> Done:
+    return wire.Wrote(request.n, streams.write(parts.store, request.stream, request.write))
+
+
+def _create(parts: Parts, peer: Peer | None, request: wire.Create) -> Done:
+    made = streams.create(parts.store, request.stream, request.spec, request.write)
+    return wire.Seen(request.n, *made)
+
+
+def _look(parts: Parts, peer: Peer | None, request: wire.Look) -> Done:
+    return wire.Seen(request.n, streams.info(parts.store, request.stream, request.touch))
+
+
+def _delete(parts: Parts, peer: Peer | None, request: wire.Delete) -> Done:
+    streams.delete(parts.store, request.stream)
+    return wire.Ok(request.n)
 
 
 def _read(parts: Parts, peer: Peer | None, request: wire.Read) -> Done:
@@ -141,13 +161,13 @@ def _read(parts: Parts, peer: Peer | None, request: wire.Read) -> Done:
 def _follow(parts: Parts, peer: Peer | None, request: wire.Follow) -> Done:
     if peer is None:
         return None
-    batch = streams.read(parts.store, request.stream, request.after, wire.WINDOW)
+    batch, whole = streams.page(parts.store, request.stream, request.after, wire.WINDOW)
     subscription = Subscription(peer, request.n, request.stream, max(request.after, 0))
 
     def start() -> None:
         peer.send(wire.Ok(request.n))
         parts.subscriptions.add(subscription)
-        parts.subscriptions.feed(subscription, batch, wire.WINDOW)
+        parts.subscriptions.feed(subscription, batch, whole)
 
     return start
 
@@ -155,8 +175,12 @@ def _follow(parts: Parts, peer: Peer | None, request: wire.Follow) -> Done:
 def _catch_up(parts: Parts, peer: Peer | None, request: CatchUp) -> Done:
     subscription = request.subscription
     asked = min(subscription.credit, wire.WINDOW)
-    batch = streams.read(parts.store, subscription.stream, subscription.at, asked)
-    return lambda: parts.subscriptions.feed(subscription, batch, asked)
+    try:
+        batch, whole = streams.page(parts.store, subscription.stream, subscription.at, asked)
+    except StreamError as exc:
+        gone = Event(subscription.at + 1, "gone", {"reason": str(exc)}, parts.store.now, terminal=True)
+        batch, whole = Batch([gone], gone.offset, ended=True), True
+    return lambda: parts.subscriptions.feed(subscription, batch, whole)
 
 
 def _tick(parts: Parts, peer: Peer | None, request: Tick) -> Done:
@@ -196,6 +220,10 @@ _TABLE: Final[dict[type, Callable[[Parts, Peer | None, Any], Done]]] = {
     wire.SetCrons: _set_crons,
     wire.Crons: _crons,
     wire.Append: _append,
+    wire.WriteTo: _write,
+    wire.Create: _create,
+    wire.Look: _look,
+    wire.Delete: _delete,
     wire.Read: _read,
     wire.Follow: _follow,
     wire.Status: _status,

@@ -23,6 +23,8 @@ COLUMNS: Final = (
     " j.checkpoint, j.failure, j.result, s.spec"
 )
 SELECT: Final = f"SELECT {COLUMNS} FROM jobs j JOIN specs s USING (seq) "
+BRIEF: Final = SELECT.replace("j.checkpoint", "NULL").replace("j.result", "NULL")
+"""For lists: without what may be large."""
 
 _spec: msgspec.msgpack.Decoder[JobSpec] = msgspec.msgpack.Decoder(JobSpec)
 _failure: msgspec.msgpack.Decoder[Failure] = msgspec.msgpack.Decoder(Failure)
@@ -63,6 +65,13 @@ class Row(NamedTuple):
         return Standing(
             STATE[self.state], self.failures, self.losses, spec.retries, spec.backoff, bool(self.cancel_requested)
         )
+
+    def brief(self) -> JobRecord:
+        """For lists: without arguments and traceback."""
+        whole = self.record()
+        failure = whole.failure and msgspec.structs.replace(whole.failure, traceback="")
+        spec = msgspec.structs.replace(whole.spec, arguments=b"")
+        return msgspec.structs.replace(whole, spec=spec, failure=failure)
 
     def record(self) -> JobRecord:
         return JobRecord(

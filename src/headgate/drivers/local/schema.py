@@ -8,7 +8,7 @@ from typing import Final
 
 from headgate.base.errors import ConfigError
 
-VERSION: Final = 2
+VERSION: Final = 4
 APPLICATION: Final = 0x48474154
 """SQLite's application_id: says that a file is ours before anything is changed in it ("HGAT")."""
 
@@ -72,9 +72,14 @@ CREATE TABLE streams (
     name TEXT NOT NULL UNIQUE,
     last INTEGER NOT NULL,
     ended INTEGER NOT NULL DEFAULT 0,
-    expires REAL
+    expires REAL,
+    state BLOB,
+    source INTEGER,
+    age_due REAL
 );
 CREATE INDEX streams_expires ON streams (expires) WHERE expires IS NOT NULL;
+CREATE INDEX streams_source ON streams (source) WHERE source IS NOT NULL;
+CREATE INDEX streams_age ON streams (age_due) WHERE age_due IS NOT NULL;
 CREATE TABLE events (
     stream INTEGER NOT NULL,
     offset INTEGER NOT NULL,
@@ -84,6 +89,17 @@ CREATE TABLE events (
     terminal INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (stream, offset)
 ) WITHOUT ROWID;
+
+-- The last accepted append of each producer, and why the beginning of a stream (a job's too) is gone.
+CREATE TABLE producers (
+    stream INTEGER NOT NULL, producer TEXT NOT NULL, epoch INTEGER NOT NULL, last INTEGER NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (stream, producer)
+) WITHOUT ROWID;
+CREATE TABLE cuts (stream INTEGER PRIMARY KEY, reason TEXT NOT NULL);
+
+-- Appends of late, so that one that is repeated after a reconnect is answered as the first time.
+CREATE TABLE appends (token BLOB PRIMARY KEY, last INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX appends_at ON appends (at);
 
 -- Which jobs (`seq`) wait for the end of which others (`needed`).
 CREATE TABLE waits (needed TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (needed, seq)) WITHOUT ROWID;
@@ -109,7 +125,32 @@ def _add_waits_and_crons(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: Final[Mapping[int, Callable[[sqlite3.Connection], None]]] = {1: _add_waits_and_crons}
+def _add_appends(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE appends (token BLOB PRIMARY KEY, last INTEGER NOT NULL, at REAL NOT NULL) WITHOUT ROWID"
+    )
+    connection.execute("CREATE INDEX appends_at ON appends (at)")
+
+
+def _add_stream_state(connection: sqlite3.Connection) -> None:
+    for statement in (
+        "ALTER TABLE streams ADD COLUMN state BLOB",
+        "ALTER TABLE streams ADD COLUMN source INTEGER",
+        "ALTER TABLE streams ADD COLUMN age_due REAL",
+        "CREATE INDEX streams_source ON streams (source) WHERE source IS NOT NULL",
+        "CREATE INDEX streams_age ON streams (age_due) WHERE age_due IS NOT NULL",
+        "CREATE TABLE producers (stream INTEGER NOT NULL, producer TEXT NOT NULL, epoch INTEGER NOT NULL,"
+        " last INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (stream, producer)) WITHOUT ROWID",
+        "CREATE TABLE cuts (stream INTEGER PRIMARY KEY, reason TEXT NOT NULL)",
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: Final[Mapping[int, Callable[[sqlite3.Connection], None]]] = {
+    1: _add_waits_and_crons,
+    2: _add_appends,
+    3: _add_stream_state,
+}
 """From a version to the next one; each runs inside the one transaction of `prepare`."""
 
 

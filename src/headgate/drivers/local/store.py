@@ -27,8 +27,19 @@ class Limits(msgspec.Struct, frozen=True):
     """Seconds that a claim lasts unless renewed."""
     queue_depth: int = 100_000
     """Jobs that may wait in one queue."""
+    arguments_bytes: int = 1 << 20
+    """Of one job, packed."""
+    checkpoint_bytes: int = 1 << 20
+    """Of one job, packed."""
     stream_events: int = 10_000
-    """Events kept of one stream; older ones are given up, and a reader is told."""
+    """Events kept of one stream of user code; older ones are given up, and a reader is told."""
+    stream_bytes: int = 64 << 20
+    """Of all events kept of one such stream."""
+    stream_age: float = 0.0
+    """Seconds that an event of such a stream is kept; 0 for no such bound."""
+    job_stream_events: int = 10_000
+    """Events kept of a job's stream."""
+    job_stream_bytes: int = 16 << 20
     stream_ttl: float = 86_400.0
     """Seconds that a stream of user code is kept after its last append."""
 

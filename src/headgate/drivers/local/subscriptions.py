@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headgate.base.model import Batch, Event
-from headgate.drivers.embedded.wire import WINDOW, Message, Pushed
+from headgate.drivers.embedded.wire import PAGE_BYTES, WINDOW, Message, Pushed
 
 
 class Peer(Protocol):
@@ -59,15 +59,15 @@ class Subscriptions:
         self._by_stream[subscription.stream].append(subscription)
         self._by_peer[subscription.peer][subscription.n] = subscription
 
-    def feed(self, subscription: Subscription, batch: Batch, asked: int) -> None:
-        """Give a subscription what was read for it; it may have ended meanwhile."""
+    def feed(self, subscription: Subscription, batch: Batch, whole: bool) -> None:
+        """Give a subscription what was read for it, and whether that was all; it may have ended meanwhile."""
         if self._by_peer.get(subscription.peer, {}).get(subscription.n) is not subscription:
             return
         if batch.events or batch.ended or batch.truncated:
             subscription.push(batch)
         if batch.ended:
             self.drop(subscription.peer, subscription.n)
-        elif len(batch.events) < asked:
+        elif whole:
             subscription.behind = False
         elif subscription.credit > 0:
             self._catch_up(subscription)
@@ -102,7 +102,7 @@ class Subscriptions:
         fresh = [event for event in events if event.offset > subscription.at]
         if not fresh:
             return
-        if len(fresh) > subscription.credit:
+        if len(fresh) > subscription.credit or sum(len(event.data) for event in fresh) > PAGE_BYTES:
             subscription.behind = True
             if subscription.credit > 0:
                 self._catch_up(subscription)

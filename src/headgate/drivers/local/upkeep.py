@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from headgate.base import lifecycle
-from headgate.drivers.local import claims, crons, keys, lookup
+from headgate.drivers.local import claims, crons, forks, keys, lookup, retention, streams
 from headgate.drivers.local.rows import SELECT, Row, carry_out
 from headgate.drivers.local.schema import QUEUED, SCHEDULED
 from headgate.drivers.local.store import Store
 
+REMEMBERED: Final = 600.0
+"""Seconds that an append is remembered: longer than any client repeats one."""
 AT_ONCE: Final = 500
 """Rows handled in one turn, so that a flood does not hold up everybody's commit."""
 
@@ -49,11 +51,22 @@ def overdue(store: Store) -> int:
 
 
 def prune(store: Store) -> int:
-    """Forget ended jobs and idle streams whose time to live is over."""
+    """Forget ended jobs and idle streams whose time to live is over, and appends that nobody repeats any more."""
     query = "SELECT seq, queue, state FROM jobs WHERE expires IS NOT NULL AND expires <= ? LIMIT ?"
     forgotten = lookup.forget(store, store.db.execute(query, (store.now, AT_ONCE)).fetchall())
-    query = "SELECT seq FROM streams WHERE expires IS NOT NULL AND expires <= ? LIMIT ?"
-    streams = store.db.execute(query, (store.now, AT_ONCE)).fetchall()
-    store.db.executemany("DELETE FROM events WHERE stream = ?", streams)
-    store.db.executemany("DELETE FROM streams WHERE seq = ?", streams)
-    return max(forgotten, len(streams))
+    gone, aged = forks.expire(store, AT_ONCE), _age(store)
+    query = "DELETE FROM appends WHERE token IN (SELECT token FROM appends WHERE at <= ? LIMIT ?)"
+    appends = store.db.execute(query, (store.now - REMEMBERED, AT_ONCE)).rowcount
+    return max(forgotten, gone, aged, appends)
+
+
+def _age(store: Store) -> int:
+    """Give up events that are older than their stream keeps them."""
+    query = "SELECT seq, name FROM streams WHERE age_due <= ? LIMIT ?"
+    rows = store.db.execute(query, (store.now, AT_ONCE)).fetchall()
+    for number, name in rows:
+        place = streams.find(store, name)
+        seconds = retention.of_stream(store, place.state.spec.retention).seconds if place is not None else 0.0
+        due = retention.age(store, number, seconds) if seconds else None
+        store.db.execute("UPDATE streams SET age_due = ? WHERE seq = ?", (due, number))
+    return len(rows)

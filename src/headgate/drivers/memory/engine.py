@@ -67,8 +67,9 @@ class Loopback:
                 unwanted(reply)
 
         n = self.number()
+        request = wire.decode_request(wire.encode_request(make(n)))
         self._pending[n] = answered
-        self._desk.submit(self, wire.decode_request(wire.encode(make(n))))
+        self._desk.submit(self, request)
         try:
             reply = await future
         except asyncio.CancelledError:
