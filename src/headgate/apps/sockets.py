@@ -109,9 +109,10 @@ class NativeSockets:
         if refusal is not None:
             return Reject(exchange.stream, refusal.status, refusal.headers, refusal.body, exchange.handler, run)
         _encode_state(sock.state)  # what msgpack cannot carry is the handler's error, and is to be told as such
-        options = {"concurrent": route.concurrent, "disconnect": route.disconnect is not None}
+        options: dict[str, Any] = {"concurrent": route.concurrent, "disconnect": route.disconnect is not None}
         if route.event_field:
-            options["event_field"] = list(route.event_field)  # type: ignore[assignment]
+            options["event_field"] = list(route.event_field)
+        options |= {name: told for name in ("session", "key") if (told := getattr(sock, name)) is not None}
         return Accept(
             exchange.stream,
             True,

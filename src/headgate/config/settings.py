@@ -174,7 +174,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Requests
     max_connections: Annotated[int, Option(Topic.HTTP, "Open client connections per gateway", least=1)] = 20_000
     max_target: Annotated[
-        int, Option(Topic.HTTP, "The longest target (path and query) of a request; beyond it 414", Unit.BYTES, least=256)
+        int, Option(Topic.HTTP, "The longest path and query of a request; beyond it 414", Unit.BYTES, least=256)
     ] = 16 * KIB
     max_head: Annotated[
         int, Option(Topic.HTTP, "All headers of a request together; beyond it 431", Unit.BYTES, least=1024)

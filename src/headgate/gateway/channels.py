@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -27,6 +27,7 @@ class Member(Protocol):
 
 
 Subscribe = Callable[[ChannelSet], AsyncIterator[tuple[str, bytes]]]
+Publish = Callable[[str, bytes], Awaitable[None]]
 
 
 class Channels:
@@ -34,12 +35,18 @@ class Channels:
 
     Args:
         subscribe: the engine's, or None while there is no engine.
+        publish: the engine's, likewise.
     """
 
-    def __init__(self, subscribe: Callable[[], Subscribe | None]) -> None:
+    def __init__(
+        self, subscribe: Callable[[], Subscribe | None], publish: Callable[[], Publish | None] = lambda: None
+    ) -> None:
         self._subscribe = subscribe
+        self._publish = publish
         self._members: dict[str, dict[Member, None]] = {}
         self._wanted = ChannelNames()
+        self._listeners: dict[str, Callable[[bytes], None]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
         self.delivered = 0
 
     def __len__(self) -> int:
@@ -60,6 +67,25 @@ class Channels:
                 del self._members[channel]
                 self._wanted.discard(channel)
 
+    def listen(self, channel: str, heard: Callable[[bytes], None]) -> None:
+        """Hear what gateways tell each other on a channel of our own."""
+        self._listeners[channel] = heard
+        self._wanted.add(channel)
+
+    def tell(self, channel: str, payload: bytes) -> None:
+        """Tell all gateways, this one included. What an engine that is away does not carry is lost."""
+        publish = self._publish()
+        if publish is not None:
+            task = asyncio.get_running_loop().create_task(self._tell(publish, channel, payload))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, publish: Publish, channel: str, payload: bytes) -> None:
+        try:
+            await publish(channel, payload)
+        except HeadgateError as exc:
+            log.warning("the other gateways could not be told on %s: %s", channel, exc)
+
     async def run(self) -> None:
         """Pass on what is published, through restarts of the engine, until cancelled."""
         while True:
@@ -76,6 +102,9 @@ class Channels:
 
     async def pass_on(self, channel: str, payload: bytes) -> None:
         """One publication (the msgpack of text, bytes, or a value that goes as JSON) to all members."""
+        if channel in self._listeners:
+            self._listeners[channel](payload)
+            return
         members = self._members.get(channel)
         if not members:
             return

@@ -21,6 +21,9 @@ TRY_LATER: Final = 1013
 TOO_SLOW: Final = 4008
 """The client does not read what it must get (answers, results): too many bytes, or for too long. It can resume."""
 
+EVICTED: Final = 4009
+"""A newer connection of the same session has taken over: this one must not come back by itself."""
+
 
 def said(code: int) -> int:
     """The code if it may stand in a close frame; what may not (1005, 1006, out of range) becomes 1000 or 1011."""

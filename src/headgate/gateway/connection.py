@@ -60,7 +60,20 @@ class Connection:
         scope: the handshake, encoded once.
     """
 
-    __slots__ = ("_bucket", "_channels", "_closing", "_follows", "_outbox", "address", "id", "scope", "sockets", "wire")
+    __slots__ = (
+        "_bucket",
+        "_channels",
+        "_closing",
+        "_follows",
+        "_outbox",
+        "address",
+        "id",
+        "key",
+        "scope",
+        "session",
+        "sockets",
+        "wire",
+    )
 
     wire: Wire
 
@@ -75,6 +88,9 @@ class Connection:
         self._bucket = sockets.new_bucket()
         self.address = ""
         """The client's, where sockets are counted per address."""
+        self.key = ""
+        """The app's, where sockets are counted per key."""
+        self.session = ""
 
     # what it is sent
 
@@ -154,6 +170,11 @@ class Connection:
             self._closing = self._closing or (code, reason)
         else:
             self.wire.close(code, reason)
+
+    def evict(self, code: int, reason: str) -> None:
+        """End it without waiting for the client to read."""
+        self._drop_outbox()
+        self.wire.close(code, reason)
 
     # effects
 

@@ -23,6 +23,7 @@ from headgate.gateway.channels import Channels
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.follows import Follows
 from headgate.gateway.heads import Trust
+from headgate.gateway.judge import Limits
 from headgate.gateway.lanes import Bounds
 from headgate.gateway.learner import FAST, SLOW, Learner
 from headgate.gateway.metrics import AdminListener, Metrics
@@ -75,6 +76,7 @@ class Gateway:
             memory=settings.body_memory,
             most=settings.max_body,
             idle=settings.body_timeout,
+            rate=settings.body_rate,
         )
         self.exchange = _exchange(settings, index, str(self.spool.folder))
         self.web = Web(
@@ -84,12 +86,21 @@ class Gateway:
             root_path=settings.root_path,
             request_timeout=settings.request_timeout,
         )
-        self.channels = Channels(lambda: engine.channels.subscribe if self._engine_open and engine else None)
+        self.channels = Channels(
+            lambda: engine.channels.subscribe if self._engine_open and engine else None,
+            lambda: engine.channels.publish if self._engine_open and engine else None,
+        )
         self.follows = Follows(lambda: engine.streams if self._engine_open and engine else None)
         self.sockets = Sockets(_terms(settings), self.exchange, self.web, self.channels, self.follows)
         own = Own(lambda: engine if self._engine_open else None, self.unready, Tokens(secret))
-        self.app = GatewayApp(self.web, self.sockets, own, settings.max_connections)
-        self.server = HttpServer(self.app, keep_alive=settings.keepalive_timeout, head_timeout=settings.head_timeout)
+        limits = Limits(settings.max_target, settings.max_head, settings.max_headers)
+        self.app = GatewayApp(self.web, self.sockets, own, settings.max_connections, limits)
+        self.server = HttpServer(
+            self.app,
+            keep_alive=settings.keepalive_timeout,
+            head_timeout=settings.head_timeout,
+            send_timeout=settings.send_timeout,
+        )
         self.balance = Balance(settings.folder.run, index, settings.gateways, self.server.adopt)
         self.app.balance = self.balance
         self.report = Report(self.app, self.web, self.exchange, self.sockets, self.spool, self.unready)
@@ -197,6 +208,8 @@ def _terms(settings: Settings) -> Terms:
         handshake_rate=settings.handshake_rate,
         message_rate=settings.message_rate,
         sockets_per_address=settings.sockets_per_address,
+        sockets_per_key=settings.sockets_per_key,
+        handshakes=settings.handshakes,
     )
 
 

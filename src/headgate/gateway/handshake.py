@@ -28,6 +28,8 @@ _OURS: Final = frozenset(
         b"sec-websocket-extensions",
         b"sec-websocket-protocol",
         b"date",
+        b"x-headgate-key",
+        b"x-headgate-session",
     ]
 )
 
@@ -47,8 +49,8 @@ class Host(Protocol):
     ) -> None:
         """The app accepted."""
 
-    def release_address(self, address: str) -> None:
-        """A handshake of this client came to nothing."""
+    def given_up(self, handshake: Handshake) -> None:
+        """It came to nothing."""
 
     def leave_loop(self, task: OpenTask, link: WorkerLink, accept: Accept) -> None:
         """A loop accepted a client that has gone."""
@@ -97,7 +99,7 @@ class Handshake(asyncio.Protocol):
 
     def _over(self) -> None:
         self.done = True
-        self._sockets.release_address(self.address)
+        self._sockets.given_up(self)
 
 
 class OpenTask(Task):
@@ -141,6 +143,10 @@ class OpenTask(Task):
             page(503, "busy", f"No slot of the {self.lane} lane came free in time: try again.", retry_after=2)
         )
 
+    @property
+    def query(self) -> bytes:
+        return self._scope.query
+
     def client_gone(self) -> None:
         if not self._sockets.exchange.cancel(self) and self.link is not None:
             self.link.transport.send(Cancel(self.stream))
@@ -154,7 +160,6 @@ class OpenTask(Task):
             if not accept.native:
                 sockets.leave_loop(self, link, accept)
             return
-        handshake.done = True
         raw = msgspec.Raw(msgspec.msgpack.encode(self._scope))
         sockets.opened(self, link, handshake, accept, raw)
 

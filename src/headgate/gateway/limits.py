@@ -31,11 +31,11 @@ class Bucket:
         return (1.0 - self._tokens) / self._rate
 
 
-class PerAddress:
-    """How many sockets each client address holds.
+class PerKey:
+    """How many sockets each key holds: a client address, or a key of the app's choice.
 
     Args:
-        most: per address; 0 means that there is no bound.
+        most: per key; 0 means that there is no bound.
     """
 
     def __init__(self, most: int) -> None:
@@ -45,20 +45,20 @@ class PerAddress:
     def __len__(self) -> int:
         return len(self._held)
 
-    def take(self, address: str) -> bool:
-        """Count one more; False (and nothing counted) at the bound. Clients without an address are not counted."""
-        if not self._most or not address:
+    def take(self, key: str) -> bool:
+        """Count one more; False (and nothing counted) at the bound. What has no key is not counted."""
+        if not self._most or not key:
             return True
-        held = self._held.get(address, 0)
+        held = self._held.get(key, 0)
         if held >= self._most:
             return False
-        self._held[address] = held + 1
+        self._held[key] = held + 1
         return True
 
-    def give(self, address: str) -> None:
+    def give(self, key: str) -> None:
         """One fewer."""
-        left = self._held.get(address, 0) - 1
+        left = self._held.get(key, 0) - 1
         if left > 0:
-            self._held[address] = left
+            self._held[key] = left
         else:
-            self._held.pop(address, None)
+            self._held.pop(key, None)

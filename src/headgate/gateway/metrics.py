@@ -22,10 +22,12 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 COUNTERS: Final = frozenset(
     [
         "turned_away",
+        "stalled_responses",
         "handed_over",
         "refused_handshakes",
         "closed_slow",
         "closed_silent",
+        "evicted",
         "dropped_messages",
         "bounced",
         "lost",

@@ -15,7 +15,8 @@ import msgspec
 from websockets.server import ServerProtocol
 
 from headgate.base.errors import Full
-from headgate.gateway import codes
+from headgate.gateway import codes, sessions
+from headgate.gateway.admission import Admission
 from headgate.gateway.channels import Channels
 from headgate.gateway.connection import Connection
 from headgate.gateway.events import Peek
@@ -24,11 +25,12 @@ from headgate.gateway.follows import Follows
 from headgate.gateway.handshake import Handshake, OpenTask, check, response
 from headgate.gateway.heads import BadHead
 from headgate.gateway.httpproto import HttpProtocol
-from headgate.gateway.limits import Bucket, PerAddress
+from headgate.gateway.limits import Bucket, PerKey
 from headgate.gateway.loops import LoopConnection
 from headgate.gateway.native import NativeConnection
 from headgate.gateway.outbox import Outbox
 from headgate.gateway.pages import page
+from headgate.gateway.sessions import Sessions
 from headgate.gateway.web import Web
 from headgate.gateway.wire import Wire, new_protocol
 from headgate.link.messages import Accept, Closed, Effect
@@ -53,6 +55,8 @@ class Terms(msgspec.Struct, frozen=True):
     handshake_rate: float
     message_rate: float
     sockets_per_address: int
+    sockets_per_key: int
+    handshakes: int
 
 
 class Sockets:
@@ -84,8 +88,13 @@ class Sockets:
         self._wheel: list[set[Wire]] = [set() for _ in range(max(1, round(terms.ping_interval)))]
         self._turn = 0
         self._stopping = False
-        self._rate = Bucket(terms.handshake_rate)
-        self._addresses = PerAddress(terms.sockets_per_address)
+        self._admission = Admission(terms.handshake_rate, terms.handshakes, random.random)
+        self._addresses = PerKey(terms.sockets_per_address)
+        self._keys = PerKey(terms.sockets_per_key)
+        self.handshakes: set[Handshake] = set()
+        """Those under way: sent to the app, or waiting for a slot."""
+        self.sessions = Sessions(lambda claim: channels.tell(sessions.CHANNEL, claim))
+        channels.listen(sessions.CHANNEL, self.sessions.heard)
         self.on_departed: Callable[[], None] = lambda: None
         """Called when a socket's TCP connection is gone."""
         exchange.on_effects = self.effects
@@ -100,10 +109,8 @@ class Sockets:
         if self._stopping:
             handshake.refuse(page(503, "stopping", "This server is about to stop: connect again.", retry_after=1))
             return
-        wait = self._rate.take(self.now())
-        if wait:  # after a restart all come back at once: some of them now, the others spread over time
-            told = page(503, "too_many_handshakes", "Too many connect at once.", retry_after=1 + wait * random.random())
-            handshake.refuse(told)
+        if wait := self._admission.refused(len(self.handshakes), self.now()):
+            handshake.refuse(page(503, "too_many_handshakes", "Too many connect at once.", retry_after=wait))
             return
         try:
             self._open(handshake, protocol, target, headers)
@@ -115,7 +122,15 @@ class Sockets:
     def opened(
         self, task: OpenTask, link: WorkerLink, handshake: Handshake, accept: Accept, scope: msgspec.Raw
     ) -> None:
-        """The app accepted: the connection is a socket from here on."""
+        """The app accepted: the connection is a socket from here on, unless its key has too many."""
+        key = _key_of(accept)
+        if not self._keys.take(key):
+            handshake.refuse(page(429, "too_many_sockets", "Too many sockets with this key.", retry_after=10))
+            if not accept.native:
+                self.leave_loop(task, link, accept)
+            return
+        self.handshakes.discard(handshake)
+        handshake.done = True
         connection: Connection
         if accept.native:
             connection = NativeConnection(self, task.connection_id, scope, accept)
@@ -124,13 +139,14 @@ class Sockets:
             self.exchange.release(task, loop)
             self._hold(accept.handler)
         transport = handshake.transport
-        connection.address = handshake.address
+        connection.address, connection.key = handshake.address, key
         wire = connection.wire = Wire(transport, handshake.proto, connection, self._lost)
         handshake.http_protocol.hand_over()
         self.connections[connection.id] = connection
         self._remember(wire)
         transport.write(response(handshake, accept))
         transport.set_protocol(wire)
+        self._enter_session(connection, task, accept)
         connection.apply(accept.effects)
         if early := handshake.early():
             wire.data_received(early)
@@ -173,12 +189,18 @@ class Sockets:
 
     def forget(self, connection: Connection) -> None:
         self.connections.pop(connection.id, None)
-        self.release_address(connection.address)
+        if connection.address:
+            self._addresses.give(connection.address)
+        if connection.key:
+            self._keys.give(connection.key)
+        if connection.session:
+            self.sessions.leave(connection.session, connection)
 
-    def release_address(self, address: str) -> None:
-        """A socket of this address, or a handshake that came to nothing, is over."""
-        if address:
-            self._addresses.give(address)
+    def given_up(self, handshake: Handshake) -> None:
+        """A handshake came to nothing."""
+        self.handshakes.discard(handshake)
+        if handshake.address:
+            self._addresses.give(handshake.address)
 
     def new_bucket(self) -> Bucket | None:
         """What bounds the messages per second of one connection; None when nothing does."""
@@ -243,7 +265,14 @@ class Sockets:
             self, handshake, self._web.handler_of("ws", scope["path"]), self._web.link_scope(scope, head, "GET")
         )
         handshake.task = task
+        self.handshakes.add(handshake)
         self.exchange.submit(task)
+
+    def _enter_session(self, connection: Connection, task: OpenTask, accept: Accept) -> None:
+        name = sessions.session_of(accept.handler, accept.options, accept.headers, task.query)
+        if name:
+            connection.session = name
+            self.sessions.enter(name, connection)
 
     def _hold(self, handler: str) -> None:
         if self.exchange.learner.hold(handler, "a loop: each connection keeps a thread"):
@@ -269,6 +298,14 @@ class Sockets:
                 wire.close(codes.INTERNAL, "no answer to a ping")
             return
         wire.ping(now)
+
+
+def _key_of(accept: Accept) -> str:
+    """What the app wants a socket counted by, with others of the same key."""
+    told = accept.options.get("key")
+    if told is None:
+        told = next((value.decode("latin-1") for name, value in accept.headers if name == b"x-headgate-key"), "")
+    return str(told)[: sessions.LONGEST]
 
 
 def _unquoted(raw_path: bytes) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
-from headgate.gateway.limits import Bucket, PerAddress
+from headgate.gateway.limits import Bucket, PerKey
 
 
 def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
@@ -28,7 +28,7 @@ def test_over_any_time_no_more_than_rate_and_burst_come_through() -> None:
 
 
 def test_sockets_per_address() -> None:
-    held = PerAddress(2)
+    held = PerKey(2)
     assert held.take("a")
     assert held.take("a")
     assert not held.take("a")
