@@ -220,6 +220,8 @@ class Batch(msgspec.Struct, frozen=True):
     next: int
     ended: bool = False
     truncated: str | None = None
+    more: bool = False
+    """There are events beyond `next` already: the read was bounded."""
 
 
 def job_stream(job_id: str) -> str:

@@ -295,6 +295,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     result_ttl: Annotated[
         float, Option(Topic.JOBS, "How long a finished job and its stream are kept", Unit.SECONDS, least=0)
     ] = 86_400.0
+    stream_events: Annotated[
+        int, Option(Topic.JOBS, "Events kept of a stream of user code or a channel's history", least=1)
+    ] = 10_000
+    stream_bytes: Annotated[
+        int, Option(Topic.JOBS, "Bytes kept of such a stream; 0 means no limit", Unit.BYTES, least=0)
+    ] = 64 * MIB
+    stream_age: Annotated[
+        float, Option(Topic.JOBS, "How long its events are kept; 0 means no limit", Unit.SECONDS, least=0)
+    ] = 0.0
+    stream_ttl: Annotated[
+        float, Option(Topic.JOBS, "How long such a stream is kept after its last append", Unit.SECONDS, least=1)
+    ] = 604_800.0
+    job_stream_events: Annotated[int, Option(Topic.JOBS, "Events kept of a job's stream", least=100)] = 10_000
+    job_stream_bytes: Annotated[
+        int, Option(Topic.JOBS, "Bytes kept of a job's stream; 0 means no limit", Unit.BYTES, least=0)
+    ] = 16 * MIB
+    stream_heartbeat: Annotated[
+        float, Option(Topic.JOBS, "An event stream (SSE) that is silent gets a comment", Unit.SECONDS, least=0.1)
+    ] = 15.0
+    stream_sse: Annotated[
+        float,
+        Option(Topic.JOBS, "An event stream (SSE) ends, and its client comes back", Unit.SECONDS, least=1),
+    ] = 60.0
+    stream_poll: Annotated[
+        float, Option(Topic.JOBS, "A long-poll is answered, with or without news", Unit.SECONDS, least=0.1)
+    ] = 20.0
 
     # Addresses and secrets
     secret: Annotated[

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from headgate.base.errors import NotHosted, Unavailable
 from headgate.base.model import START, Batch, Event, JobRecord, JobSpec, JobState, NewEvent, Receipt
 from headgate.base.ports import Engine
+from headgate.base.streams import Write, Written
 
 T = TypeVar("T")
 
@@ -146,6 +147,9 @@ class Bridge:
 
     def append(self, stream: str, events: Sequence[NewEvent]) -> int:
         return self.call(self.engine.streams.append, stream, events)
+
+    def write(self, stream: str, write: Write) -> Written:
+        return self.call(self.engine.streams.write, stream, write)
 
     def read(self, stream: str, after: int = START, most: int = 1000) -> Batch:
         return self.call(self.engine.streams.read, stream, after, most)

@@ -26,6 +26,12 @@ class BrokerRole:
             queue_depth=settings.queue_depth,
             arguments_bytes=settings.job_arguments_bytes,
             checkpoint_bytes=settings.job_arguments_bytes,
+            stream_events=settings.stream_events,
+            stream_bytes=settings.stream_bytes,
+            stream_age=settings.stream_age,
+            stream_ttl=settings.stream_ttl,
+            job_stream_events=settings.job_stream_events,
+            job_stream_bytes=settings.job_stream_bytes,
         )
         self._child = child
         # Children die with their supervisor. So when a new one starts its first broker, and the job workers

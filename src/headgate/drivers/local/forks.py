@@ -46,7 +46,9 @@ def copy(store: Store, source: Source, number: int, upto: int, spec: StreamSpec)
     data = b"" if row is None else msgspec.msgpack.decode(row[1])
     if not isinstance(data, bytes) or part > len(data):
         raise BadOffset(f"what comes after the offset has not {part} bytes")
-    store.db.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, 0)", (number, upto + 1, row[0], pack(data[:part]), row[2]))
+    store.db.execute(
+        "INSERT INTO events VALUES (?, ?, ?, ?, ?, 0)", (number, upto + 1, row[0], pack(data[:part]), row[2])
+    )
     return upto + 1
 
 
