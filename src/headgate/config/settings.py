@@ -16,6 +16,7 @@ from headgate.config.folder import DataFolder
 
 Lane = Literal["fast", "slow"]
 Role = Literal["broker", "gateway", "app", "jobs"]
+AccessFormat = Literal["logfmt", "combined", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -339,7 +340,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # Logs
     log_level: Annotated[LogLevel, Option(Topic.LOGS, "The least severe lines to log", flag="--log-level")] = "info"
-    access_log: Annotated[bool, Option(Topic.LOGS, "Log a line per request", flag="--access-log")] = False
+    access_log: Annotated[
+        bool, Option(Topic.LOGS, "Log a line per request and handshake", flag="--access-log")
+    ] = False
+    access_log_format: Annotated[
+        AccessFormat, Option(Topic.LOGS, "Its form: logfmt among the other lines; combined or json as bare lines")
+    ] = "logfmt"
     metrics: Annotated[
         str,
         Option(Topic.LOGS, 'Where gateway 0 serves Prometheus metrics, "host:port"; the next ones on the next ports'),

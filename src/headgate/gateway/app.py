@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from headgate.gateway.balance import Balance
 from headgate.gateway.httpproto import HttpProtocol
+from headgate.gateway.judge import Limits
 from headgate.gateway.own import PREFIX, Own
 from headgate.gateway.pages import Page, page
 from headgate.gateway.sockets import Sockets
@@ -19,16 +20,24 @@ class GatewayApp:
 
     Args:
         max_connections: open at once, WebSockets included.
+        limits: of requests' heads.
     """
 
-    def __init__(self, web: Web, sockets: Sockets, own: Own, max_connections: int) -> None:
+    def __init__(
+        self, web: Web, sockets: Sockets, own: Own, max_connections: int, limits: Limits | None = None
+    ) -> None:
         self._web = web
         self._sockets = sockets
         self._own = own
         self._most = max_connections
+        self.limits = limits or Limits()
         self.connections = 0
         self.turned_away = 0
+        self.stalled = 0
+        """Responses given up because their clients took nothing of them."""
         self.balance: Balance | None = None
+        self.on_done: Callable[[Message, Head, int, int, float], None] = lambda *_: None
+        """Hears of each request that the gateway has answered itself: scope, head, status, bytes, seconds."""
         sockets.on_departed = self.depart
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +27,7 @@ class TooLarge(HeadgateError):
 
 
 class TooSlow(HeadgateError):
-    """No piece of the body came within the idle time."""
+    """No piece of the body came within the idle time, or too little of it on average."""
 
 
 class Disconnected(HeadgateError):
@@ -53,14 +54,18 @@ class Spool:
         memory: bytes of one body kept in memory while it comes in.
         most: bytes of one body in all.
         idle: seconds without a piece after which an upload is given up.
+        rate: bytes per second that an upload must average once `idle` seconds have passed; 0 for no limit.
     """
 
-    def __init__(self, folder: Path, prefix: str, *, memory: int, most: int, idle: float) -> None:
+    def __init__(
+        self, folder: Path, prefix: str, *, memory: int, most: int, idle: float, rate: float = 0.0
+    ) -> None:
         self.folder = folder
         self.most = most
         self._prefix = prefix
         self._memory = memory
         self._idle = idle
+        self._rate = rate
         self._numbers = itertools.count(1)
         self.files = 0
 
@@ -97,6 +102,7 @@ class Spool:
     async def _take_long(self, receive: Receive, first: bytes) -> Body:
         held = bytearray(first)
         size, file, body, more = len(first), None, Body(), True
+        since = time.monotonic()
         try:
             while more:
                 message = await self._piece(receive)
@@ -104,6 +110,7 @@ class Spool:
                 size += len(piece)
                 if size > self.most:
                     raise TooLarge(f"more than {self.most} bytes")
+                self._check_pace(size, time.monotonic() - since)
                 held += piece
                 if len(held) > self._memory or (not more and size > INLINE_BODY):
                     if file is None:
@@ -121,6 +128,11 @@ class Spool:
             await self.discard(body)
             raise
 
+    def _check_pace(self, size: int, spent: float) -> None:
+        """One that sends a byte now and then would never be silent, and never done."""
+        if spent > self._idle and size < spent * self._rate:
+            raise TooSlow(f"it came with less than {self._rate:g} bytes per second (body_rate)")
+
     async def _store(self, data: bytes) -> Body:
         body = Body(b"", None, len(data))
         file = self._open(body)
@@ -136,7 +148,7 @@ class Spool:
             async with asyncio.timeout(self._idle):
                 message = await receive()
         except TimeoutError:
-            raise TooSlow(f"nothing came for {self._idle:g} s") from None
+            raise TooSlow(f"nothing came for {self._idle:g} s (body_timeout)") from None
         if message["type"] == "http.disconnect":
             raise Disconnected("the client went away")
         return message

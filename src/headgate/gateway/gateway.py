@@ -105,7 +105,8 @@ class Gateway:
         self.app.balance = self.balance
         self.report = Report(self.app, self.web, self.exchange, self.sockets, self.spool, self.unready)
         metrics = Metrics(self.report)
-        self.web.on_done = Account(metrics, settings.access_log)
+        account = Account(metrics, settings.access_log, settings.access_log_format)
+        self.web.on_done, self.sockets.on_done, self.app.on_done = account, account.handshake, account.own
         self.admin = AdminListener(metrics, settings.folder.admin(index), _numbered(settings.metrics, index))
 
     async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:

@@ -1,74 +1,51 @@
-"""uvicorn's HTTP/1.1 protocol with what a front server needs besides: bounds on heads, time limits, and a word when
-the client of a request goes away (uvicorn tells that only to whoever waits in `receive`).
+"""uvicorn's HTTP/1.1 protocol with what a front server needs besides: bounds on heads, time limits, strict framing, and
+a word when the client of a request goes away (uvicorn tells that only to whoever waits in `receive`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any, Final, Protocol, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from headgate.gateway import judge
+from headgate.gateway.cork import Cork, Sent
 from headgate.gateway.pages import Page, page
 
-MAX_LINE: Final = 16 * 1024
-"""Bytes of a request's target."""
-MAX_HEAD: Final = 64 * 1024
-"""Bytes of all headers of a request."""
-MAX_HEADERS: Final = 200
 LINGER: Final = 2.0
 """Seconds for a refused client to take the answer and stop sending."""
+OVERHEAD: Final = 64 * 1024
+"""Bytes of chunk sizes and extensions that a body may have beyond eight for each byte of content."""
 GONE: Final = "headgate.gone"
 """The key of a scope under which a request's handler puts what is to be called when its client goes away."""
 CUT: Final = "headgate.cut"
 """The key of a scope under which it finds what ends the connection in the middle of a response."""
-
-
 REFUSE: Final = "headgate.refuse"
 """The key of a scope under which it finds what answers before the body is read, and ends the connection."""
-
-
 CORK: Final = "headgate.cork"
 """The key of a scope under which it finds the request's `Cork`."""
 
+Endpoint = tuple[str, int]
 
-class Cork:
-    """A transport for one response, whose head can be held back to go out with the body in one system call."""
 
-    __slots__ = ("_first", "_held", "_transport")
+class Endpoints:
+    """Who talks to whom, where a proxy in front tells it (PROXY protocol); None keeps the socket's own."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._held = False
-        self._first: bytes | None = None
+    __slots__ = ("client", "secure", "server")
 
-    def hold(self) -> None:
-        """Keep what is written next until what is written after it, which must follow at once."""
-        self._held = True
-
-    def write(self, data: bytes) -> None:
-        if self._held:
-            self._held, self._first = False, data
-        elif self._first is not None:
-            first, self._first = self._first, None
-            self._transport.write(first + data)
-        else:
-            self._transport.write(data)
-
-    def close(self) -> None:
-        if self._first is not None:
-            first, self._first = self._first, None
-            self._transport.write(first)
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
+    def __init__(self, client: Endpoint | None, server: Endpoint | None, secure: bool) -> None:
+        self.client = client
+        self.server = server
+        self.secure = secure
+        """The client speaks TLS with the proxy."""
 
 
 class Front(Protocol):
     """What the protocol needs of the gateway."""
+
+    limits: judge.Limits
 
     def pass_on(self, transport: asyncio.Transport) -> bool:
         """Whether another gateway takes the connection instead."""
@@ -83,6 +60,14 @@ class Front(Protocol):
         """A WebSocket handshake came; the gateway takes the transport over."""
 
 
+class _Defaults(list[tuple[bytes, bytes]]):
+    """uvicorn's own response headers (Date), which give way to those of the same name that the app sends."""
+
+    def __add__(self, told: list[Any]) -> list[Any]:
+        names = {name.lower() for name, _ in told}
+        return [pair for pair in self if pair[0] not in names] + told
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection."""
 
@@ -93,26 +78,44 @@ class HttpProtocol(HttpToolsProtocol):
         self.front = cast(Front, self.config.loaded_app)
         self.head_since: float | None = None
         """When the head that is not complete yet began (loop time); None between requests."""
+        self.sent = Sent()
+        self._limits = self.front.limits
         self._head_bytes = 0
         self._raw_head = 0
+        self._heads = 0
+        self._in_body = False
+        self._content = self._framing = 0
         self._refusal: Page | None = None
+        self._last_word: Page | None = None
         self._departed = False
         self._lingering: asyncio.TimerHandle | None = None
         self.upgraded = False
         self.adopted = False
         """Another gateway accepted it, and it stays here."""
+        self.admitted = False
+        """The door has let it in and counted it."""
+        self.endpoints: Endpoints | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        if not self.adopted and self.front.pass_on(transport):
+        if not self.adopted and not self.admitted and self.front.pass_on(transport):
             self.transport = transport
             self._departed = True
             transport.abort()  # closes our descriptor; the other gateway has its own
             return
         super().connection_made(transport)
+        self.be_told()
         self.head_since = self.loop.time()
-        refusal = self.front.arrive(self)
+        refusal = None if self.admitted else self.front.arrive(self)
         if refusal is not None:
             self.refuse(refusal)
+
+    def be_told(self) -> None:
+        """Take the endpoints that the proxy told for the connection's."""
+        told = self.endpoints
+        if told is not None:
+            self.client, self.server = told.client or self.client, told.server or self.server
+            if told.secure:
+                self.scheme = "https"
 
     def connection_lost(self, exc: Exception | None) -> None:
         cycle = self.cycle
@@ -137,14 +140,36 @@ class HttpProtocol(HttpToolsProtocol):
         """A WebSocket takes the connection over, and its count with it."""
         self._departed = True
 
+    # what comes in
+
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing() or self._lingering is not None:
+        if self.transport.is_closing() or self._lingering is not None or self._last_word is not None:
             return
-        super().data_received(data)
-        if self.head_since is not None and not self.upgraded and not self.transport.is_closing():
-            self._raw_head += len(data)  # a head that never ends does not reach on_header
-            if self._raw_head > MAX_HEAD + MAX_LINE:
-                self.refuse(_TOO_LARGE)
+        self._unset_keepalive_if_required()
+        if self.head_since is None and not self._busy():  # a head begins, or the rest of a body that nobody reads
+            self.head_since, self._raw_head = self.loop.time(), 0
+        heads, under_way = self._heads, self.head_since is not None or self._in_body
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self._upgrade(data[exc.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._broken()
+            return
+        if not self.upgraded and not self.transport.is_closing():
+            self._measure(len(data), whole=under_way and heads == self._heads)
+
+    def _measure(self, size: int, *, whole: bool) -> None:
+        """Bound what reaches no callback: a head that never ends, a leftover body, chunk extensions."""
+        if self.head_since is not None:
+            self._raw_head += size if whole else 1
+            if self._raw_head > self._limits.head + self._limits.target:
+                self._last(judge.too_large(self._limits))
+        elif self._in_body and whole:
+            self._framing += size
+            if self._framing > OVERHEAD + 9 * self._content:
+                self.refuse(_FRAMING)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -156,36 +181,83 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        if len(self.url) > MAX_LINE:
-            self._refusal = _TOO_LONG
+        if len(self.url) > self._limits.target:
+            self._refusal = judge.too_long(self._limits)
             raise httptools.HttpParserError("target too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
         self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD or len(self.headers) > MAX_HEADERS:
-            self._refusal = _TOO_LARGE
+        if not self._in_body:  # else it is a trailer, which must not pass for a header (RFC 9110 §6.5.1): dropped
+            super().on_header(name, value)
+        if self._head_bytes > self._limits.head or len(self.headers) > self._limits.headers:
+            self._refusal = judge.too_large(self._limits)
             raise httptools.HttpParserError("head too large")
 
     def on_headers_complete(self) -> None:
-        refusal = self._judge()
+        handshake = self.parser.should_upgrade() and self._should_upgrade()
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        refusal = judge.refusal(method, self.url, version, self.headers, handshake=handshake)
         if refusal is not None:
             self._refusal = refusal
             raise httptools.HttpParserError("refused")
+        self.url = judge.origin_form(self.url)
         self.head_since = None
+        self._heads += 1
+        self._in_body = True
+        self._content = self._framing = 0
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
-            cork = Cork(self.transport)
+            cork = Cork(self.transport, self.sent)
             self.cycle.transport = cast(asyncio.Transport, cork)
+            self.cycle.default_headers = _Defaults(self.cycle.default_headers)
             cast(dict[str, Any], self.scope)[CORK] = cork
 
+    def on_body(self, body: bytes) -> None:
+        self._content += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+        if not self._busy():  # the end of a body whose request was answered before
+            self.head_since, self._raw_head = self.loop.time(), 0
+
     def on_response_complete(self) -> None:
+        last = not self.pipeline
         super().on_response_complete()
-        self._raw_head = 0
+        if self.head_since is not None:  # the next head has waited for this response: its time begins now
+            self.head_since = self.loop.time()
+        if last and self._last_word is not None:
+            self.refuse(self._last_word)
+
+    def _busy(self) -> bool:
+        """Whether a request is not answered yet."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # what is refused
+
+    def _broken(self) -> None:
+        """What came is no HTTP, or was refused on the way."""
+        told, self._refusal = self._refusal or _MALFORMED, None
+        if not self._in_body:
+            self._last(told)
+        elif self.pipeline and self.pipeline[0][0] is self.cycle:  # behind others, and not begun
+            self.pipeline.popleft()
+            self._last(told, behind=True)
+        else:
+            self.refuse(told)
+
+    def _last(self, told: Page, *, behind: bool = False) -> None:
+        """Refuse what comes behind requests that are not answered yet: after their answers."""
+        if behind or self._busy():
+            self._last_word = told
+            self.flow.pause_reading()
+        else:
+            self.refuse(told)
 
     def send_400_response(self, msg: str) -> None:
-        self.refuse(self._refusal or _MALFORMED)
+        self.refuse(_MALFORMED)
 
     def refuse(self, refusal: Page) -> None:
         """Answer with a page of ours and end the connection.
@@ -201,30 +273,55 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         if self._lingering is None and not self.transport.is_closing():
-            self.transport.write(refusal.wire())
-            self.transport.write_eof()
+            wire = refusal.wire()
+            self.sent.bytes += len(wire)
+            self.transport.write(wire)
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
             self.flow.resume_reading()
             self._lingering = self.loop.call_later(LINGER, self.transport.close)
 
     def late(self, now: float, limit: float) -> bool:
         """Whether the head of a request has been under way for longer than `limit` seconds."""
-        return self.head_since is not None and now - self.head_since > limit
+        return self.head_since is not None and now - self.head_since > limit and not self._busy()
 
     def refuse_late(self) -> None:
         """End a connection whose head does not come; one that never sent a byte gets none either."""
-        if self._raw_head:
+        if self._raw_head and not self._in_body:
             self.refuse(_LATE)
         else:
             self.transport.close()
+
+    def stalled(self, now: float) -> float:
+        """Seconds for which the client has taken nothing of what there is for it."""
+        return self.sent.stalled(self.transport.get_write_buffer_size(), now)
+
+    def abort(self) -> None:
+        """End the connection without waiting for the client to take anything."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        self.transport.abort()
 
     def cut(self) -> None:
         """End the connection so that the client sees an incomplete response."""
         self.cycle.disconnected = True
         self.transport.close()
 
+    # WebSockets
+
+    def _upgrade(self, rest: bytes) -> None:
+        """The head asked for another protocol; `rest` came behind it."""
+        if self._should_upgrade():
+            self.handle_websocket_upgrade()
+            taker = self.transport.get_protocol()
+            if rest and taker is not self and not self.transport.is_closing():
+                cast(asyncio.Protocol, taker).data_received(rest)
+        elif rest:  # h2c and the like: ignored, and what follows is the next request (RFC 9110 §7.8)
+            self.data_received(rest)
+
     def handle_websocket_upgrade(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.refuse(_MALFORMED)  # a handshake behind a request that is not answered yet
+        if self._busy():
+            self._last(_MALFORMED)  # a handshake behind a request that is not answered yet
             return
         if self.parser.get_method() != b"GET":
             self.refuse(_ONLY_GET)
@@ -234,29 +331,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.head_since = None
         self.front.upgrade(self, self.url, self.headers)
 
-    def _judge(self) -> Page | None:
-        """What llhttp lets through and we do not (RFC 9112 §3.2: exactly one Host)."""
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            return _HOST
-        if hosts and not _HOST_SHAPE.fullmatch(hosts[0]):
-            return _HOST
-        if self.parser.get_method() == b"CONNECT":
-            return _NO_CONNECT
-        return None
 
-
-_HOST_SHAPE: Final = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
 _MALFORMED: Final = page(400, "malformed", "This is no valid HTTP/1.1 request. Check what the client sends.")
-_TOO_LONG: Final = page(
-    414, "target_too_long", f"The request's target is longer than {MAX_LINE} bytes. Send less in the URL."
-)
-_TOO_LARGE: Final = page(
-    431,
-    "headers_too_large",
-    f"The headers are more than {MAX_HEAD} bytes or {MAX_HEADERS} lines. Send fewer (cookies?).",
-)
-_HOST: Final = page(400, "bad_host", "A request needs exactly one valid Host header. Check the client or the proxy.")
+_FRAMING: Final = page(400, "malformed", "The body has far more chunk framing than content. Send larger chunks.")
 _LATE: Final = page(408, "head_too_slow", "The request's head did not come in time. Send it in one go.")
 _ONLY_GET: Final = page(405, "method_not_allowed", "A WebSocket begins with GET.", headers=((b"allow", b"GET"),))
-_NO_CONNECT: Final = page(405, "method_not_allowed", "CONNECT is for proxies, and this is none.")

@@ -7,11 +7,14 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import uvicorn
 
+from headgate.gateway.app import GatewayApp
 from headgate.gateway.httpproto import HttpProtocol
+from headgate.gateway.noted import Noted
+
+log = logging.getLogger("headgate.gateway")
 
 
 class _Server(uvicorn.Server):
@@ -29,10 +32,14 @@ class HttpServer:
         app: the ASGI app, which is the protocol's `Front` too.
         keep_alive: seconds that an idle HTTP connection stays.
         head_timeout: seconds for a request's head to be complete.
+        send_timeout: seconds without a byte taken after which a response is given up; 0 for no limit.
     """
 
-    def __init__(self, app: Any, *, keep_alive: float, head_timeout: float) -> None:
+    def __init__(self, app: GatewayApp, *, keep_alive: float, head_timeout: float, send_timeout: float) -> None:
+        self._app = app
         self._head_timeout = head_timeout
+        self._send_timeout = send_timeout
+        self._noted = Noted(log)
         self._task: asyncio.Task[None] | None = None
         self._adopting: set[asyncio.Task[None]] = set()
         config = uvicorn.Config(
@@ -80,10 +87,24 @@ class HttpServer:
             sock.close()
 
     def second(self, now: float) -> None:
-        """To be called once a second with the loop's time: end connections whose request's head takes too long."""
+        """To be called once a second with the loop's time: end connections that keep us waiting too long."""
         for protocol in list(self._server.server_state.connections):
-            if isinstance(protocol, HttpProtocol) and protocol.late(now, self._head_timeout):
-                protocol.refuse_late()
+            if isinstance(protocol, HttpProtocol):
+                if protocol.late(now, self._head_timeout):
+                    protocol.refuse_late()
+                if protocol.stalled(now) > self._send_timeout > 0:
+                    self._give_up(protocol)
+
+    def _give_up(self, protocol: HttpProtocol) -> None:
+        """A client that takes nothing holds a thread of the app, in the end: it is cut off."""
+        self._app.stalled += 1
+        self._noted.warn(
+            "stalled",
+            "the client %s has taken nothing of its response for %g s (send_timeout): cut off",
+            protocol.client[0] if protocol.client else "on a Unix socket",
+            self._send_timeout,
+        )
+        protocol.abort()
 
     async def stop(self, seconds: float) -> None:
         """Accept nothing more, let requests finish, then end; after `seconds` they are cut."""
