@@ -33,6 +33,7 @@ from headgate.link.messages import (
     WorkerHello,
 )
 from headgate.link.session import gateway_session
+from headgate.link.socketio import SioEmit, SioOrder, SioQuery, SioServer
 from headgate.link.transport import LinkTransport
 
 log = logging.getLogger("headgate.gateway")
@@ -121,6 +122,8 @@ class Exchange:
         self.rules = Rules()
         self.links: dict[str, WorkerLink] = {}
         self.on_effects: Callable[[str, Sequence[Effect]], None] = lambda _connection, _effects: None
+        self.on_socketio: Callable[[WorkerLink, SioEmit | SioOrder | SioQuery], None] = lambda _link, _message: None
+        self.on_socketio_server: Callable[[SioServer], None] = lambda _server: None
         self.bounced = self.lost = self.expired = 0
         self._lanes = lanes
         self._hello = GatewayHello(VERSION, index, os.getpid(), spool)
@@ -210,6 +213,8 @@ class Exchange:
         self.learner.pin(message.pinned)
         if message.rules and tuple(map(tuple, message.rules)) != self.rules.source:
             self.rules = Rules(message.rules)
+        if message.socketio is not None:
+            self.on_socketio_server(message.socketio)
         transport.send(Known(self.learner.known()))
         log.info("app worker %s linked: %s lane, %d slots", link.name, link.lane, link.slots)
         for work in self.board.sit(link):
@@ -243,6 +248,8 @@ class Exchange:
                 self._bounced(link, message)
             case Effects():
                 self.on_effects(message.connection, message.effects)
+            case SioEmit() | SioOrder() | SioQuery():
+                self.on_socketio(link, message)
             case Timed():
                 if self.learner.learn(message.handler, message.run):
                     self.relane(message.handler)

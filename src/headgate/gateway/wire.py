@@ -8,8 +8,8 @@ that were encoded once for many connections.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
-import struct
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -18,11 +18,21 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from headgate.gateway import codes
+from headgate.gateway.deflate import Deflate, agreed
+from headgate.gateway.frames import binary_frame as binary_frame
+from headgate.gateway.frames import data_frame as data_frame
+from headgate.gateway.frames import text_frame as text_frame
+from headgate.gateway.noted import Noted
 
 CLOSE_TIMEOUT: Final = 5.0
 """Seconds for the client to answer a close, or to take what is still unsent."""
+FAIL_TIMEOUT: Final = 1.0
+"""Seconds for a client that broke the protocol to see why before the connection is cut."""
+SURPLUS: Final = 1024 * 1024
+"""Bytes read from a client after its end was told to it; beyond them TCP holds it back until it is cut."""
 HIGH_WATER: Final = 64 * 1024
 """Bytes in the socket's own buffer at which frames begin to wait in the outbox."""
+_NOTED: Final = Noted(logging.getLogger("headgate.gateway"))
 _QUIET: Final = logging.getLogger("headgate.gateway.websocket")
 _QUIET.setLevel(logging.CRITICAL)  # what clients do wrong is told to them, not to the log
 
@@ -39,33 +49,15 @@ class Peer(Protocol):
         """Called once: the client closed, broke the protocol or is gone, or `close` was called."""
 
 
-def new_protocol(max_message: int) -> ServerProtocol:
-    """The sans-I/O state of one connection; a message over `max_message` bytes ends it with 1009."""
-    return ServerProtocol(state=OPEN, max_size=max_message, logger=_QUIET)
+def new_protocol(max_message: int, deflate: Deflate | None = None) -> ServerProtocol:
+    """The sans-I/O state of one connection.
 
-
-def text_frame(payload: bytes) -> bytes:
-    """A whole text message as an unmasked frame (RFC 6455 §5.2)."""
-    return _frame(0x81, payload)
-
-
-def binary_frame(payload: bytes) -> bytes:
-    """A whole binary message as an unmasked frame."""
-    return _frame(0x82, payload)
-
-
-def data_frame(data: str | bytes) -> bytes:
-    """Text or bytes as the frame of their kind."""
-    return _frame(0x81, data.encode("utf-8", "replace")) if isinstance(data, str) else _frame(0x82, data)
-
-
-def _frame(first: int, payload: bytes) -> bytes:
-    size = len(payload)
-    if size < 126:
-        return struct.pack("!BB", first, size) + payload
-    if size < 65536:
-        return struct.pack("!BBH", first, 126, size) + payload
-    return struct.pack("!BBQ", first, 127, size) + payload
+    Args:
+        max_message: bytes; a message over it, also when it is that large only once it is inflated, is a 1009.
+        deflate: how compression is offered; None does not.
+    """
+    extensions = deflate.factories() if deflate is not None else None
+    return ServerProtocol(state=OPEN, max_size=max_message, logger=_QUIET, extensions=extensions)
 
 
 class Wire(asyncio.Protocol):
@@ -79,15 +71,20 @@ class Wire(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_checker",
         "_close_timer",
+        "_deflater",
+        "_dropping",
         "_ended",
         "_on_lost",
         "_parts",
         "_pong",
         "_proto",
+        "_surplus",
         "_text",
         "_transport",
         "blocked",
+        "failed",
         "heard",
         "peer",
         "pinged",
@@ -100,12 +97,18 @@ class Wire(asyncio.Protocol):
         self._transport = transport
         self._proto = proto
         self._on_lost = on_lost
+        self._deflater = agreed(proto.extensions)
         self._parts: list[bytes] | None = None
+        self._checker: codecs.IncrementalDecoder | None = None
         self._text = False
+        self._dropping = False
+        self._surplus = 0
         self._pong: bytes | None = None
         self._ended = False
         self._close_timer: asyncio.TimerHandle | None = None
         self.peer = peer
+        self.failed = 0
+        """The close code of a client that broke the protocol or a bound; 0 while it has not."""
         self.blocked = False
         """The socket's buffer is full: frames have to wait."""
         self.heard = True
@@ -123,10 +126,29 @@ class Wire(asyncio.Protocol):
         """Bytes that the client has not taken from the socket's own buffer."""
         return self._transport.get_write_buffer_size()
 
+    @property
+    def transport(self) -> asyncio.Transport:
+        return self._transport
+
+    def part(self) -> bytes:
+        """Let go of the connection, whose descriptor somebody else has; returns what was read of it and not looked at.
+
+        Nobody is told. The first half of a fragmented message would be lost: ask `whole` before.
+        """
+        self._ended = True
+        rest = bytes(self._proto.reader.buffer)
+        self._transport.abort()
+        return rest
+
+    @property
+    def whole(self) -> bool:
+        """Whether no message is half read."""
+        return self._parts is None
+
     def write(self, frame: bytes) -> None:
         """Send a frame made by `text_frame` or `binary_frame`."""
         if not self._ended:
-            self._transport.write(frame)
+            self._transport.write(frame if self._deflater is None else self._deflater(frame))
 
     def ping(self, now: float) -> None:
         """Ask for a sign of life; `heard` turns true with the next thing that comes."""
@@ -144,6 +166,34 @@ class Wire(asyncio.Protocol):
         self._flush()
         self._await_close()
         self._end(code, reason)
+
+    def fail(self, code: int, reason: str) -> None:
+        """End the connection of a client that broke the protocol: told why, and not listened to any more.
+
+        RFC 6455 §7.1.7: the server ends TCP at once. What the client sends still is unread bytes to the kernel, and
+        closing on those would reset the connection before the client has seen the close frame; so only our
+        side is closed, and the rest is dropped within bounds.
+        """
+        if self._ended:
+            return
+        if self._proto.state is OPEN:
+            self._proto.send_close(codes.said(code), _short(reason))
+        self._flush()
+        self._dropping, self.failed = True, code
+        if code == codes.TOO_BIG:
+            _NOTED.warn(
+                "too_big",
+                "a client sent a message of more than %s bytes, the setting max_message: closed with 1009",
+                self._proto.max_message_size,
+            )
+        self._await_close(FAIL_TIMEOUT)
+        self._end(code, reason)
+        if self._transport.is_closing():
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -167,6 +217,8 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         proto = self._proto
         self.heard = True
+        if self._ended and self._too_much(len(data)):
+            return
         proto.receive_data(data)
         for frame in proto.events_received():
             opcode = frame.opcode  # type: ignore[union-attr]  # after the handshake all events are frames
@@ -176,8 +228,7 @@ class Wire(asyncio.Protocol):
             self._flush()
         if proto.parser_exc is not None and not self._ended:
             sent = proto.close_sent
-            self._await_close()
-            self._end(sent.code if sent else codes.ABNORMAL, sent.reason if sent else "")
+            self.fail(sent.code if sent else codes.ABNORMAL, sent.reason if sent else "")
         elif proto.close_rcvd is not None:
             self._finish(proto.close_rcvd.code, proto.close_rcvd.reason)
 
@@ -202,6 +253,13 @@ class Wire(asyncio.Protocol):
         self._end(codes.ABNORMAL, "")
         self._on_lost(self)
 
+    def _too_much(self, size: int) -> bool:
+        """Whether what came after the end is to be dropped; a flood is not even read."""
+        self._surplus += size
+        if self._surplus > SURPLUS and self.reading:
+            self.pause()
+        return self._dropping
+
     def _data(self, opcode: Opcode, data: bytes, fin: bool) -> None:
         if self._ended:
             return
@@ -211,12 +269,25 @@ class Wire(asyncio.Protocol):
                 parts.append(data)
         else:
             self._text = opcode is Opcode.TEXT
+            self._checker = _UTF8() if self._text and not fin else None
             parts = [data]
+        if self._checker is not None and not self._valid(data, fin):
+            return
         if not fin:
             self._parts = parts
             return
         self._parts = None
         self._message(data if len(parts) == 1 else b"".join(parts))
+
+    def _valid(self, data: bytes, fin: bool) -> bool:
+        """Whether a fragment goes on as UTF-8: one that does not is not waited for to its end (RFC 6455 §8.1)."""
+        assert self._checker is not None
+        try:
+            self._checker.decode(data, fin)
+        except UnicodeDecodeError:
+            self.fail(codes.BAD_DATA, "a text message that is not UTF-8")
+            return False
+        return True
 
     def _message(self, data: bytes) -> None:
         if not self._text:
@@ -225,7 +296,7 @@ class Wire(asyncio.Protocol):
         try:
             text = str(data, "utf-8")
         except UnicodeDecodeError:
-            self.close(codes.BAD_DATA, "a text message that is not UTF-8")
+            self.fail(codes.BAD_DATA, "a text message that is not UTF-8")
             return
         self.peer.message(text)
 
@@ -246,9 +317,9 @@ class Wire(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.close()
 
-    def _await_close(self) -> None:
+    def _await_close(self, seconds: float = CLOSE_TIMEOUT) -> None:
         if self._close_timer is None:
-            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+            self._close_timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
         if not self.reading:
             self.resume()
 
@@ -257,6 +328,9 @@ class Wire(asyncio.Protocol):
             self._ended = True
             self._parts = None
             self.peer.ended(code, reason)
+
+
+_UTF8: Final = codecs.getincrementaldecoder("utf-8")
 
 
 def _short(reason: str) -> str:
