@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peers import Peer
+from bench.peers import NodePeer, Peer
 from tests.support.headgate import Headgate
 from tests.support.marked import bearers, new_mark
 from tests.support.process import Process
@@ -63,7 +63,9 @@ class Host:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def peer_host(label: str, where: Peer, command: str, home: Path, env: Mapping[str, str] | None = None) -> Host:
+def peer_host(
+    label: str, where: Peer | NodePeer, command: str, home: Path, env: Mapping[str, str] | None = None
+) -> Host:
     """A peer by its command line, in which PORT stands for the port; `home` holds its app."""
 
     @contextmanager
@@ -72,6 +74,8 @@ def peer_host(label: str, where: Peer, command: str, home: Path, env: Mapping[st
         words = command.replace("PORT", str(port)).split()
         path = f"{where.path}{os.pathsep}{os.environ['PATH']}"
         settings = {"PATH": path, "PYTHONPATH": str(home), "PORT": str(port), **(env or {}), **mark}
+        if isinstance(where, NodePeer):
+            settings |= where.env
         process = Process(where.name, [where.program(words[0]), *words[1:]], folder, env=settings, cwd=home)
         process.wait_ready(lambda: accepts(port))
         try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from tests.support.process import program
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".peers"
@@ -55,6 +58,54 @@ class Peer:
         """`{package: version}` of all that is installed."""
         self.prepare()
         return installed(self.program("python"))
+
+
+@dataclass(frozen=True)
+class NodePeer:
+    """A server on Node.js; `home` has its package.json and package-lock.json."""
+
+    name: str
+    home: Path
+
+    @property
+    def folder(self) -> Path:
+        return PEERS / self.name
+
+    def program(self, name: str) -> str:
+        """The path of Node, after making sure that the packages are there."""
+        self.prepare()
+        return program(name)
+
+    @property
+    def path(self) -> str:
+        """The folder of the packages' own programs."""
+        return str(self.folder / "node_modules" / ".bin")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Where Node finds the packages: the app does not lie beside them."""
+        return {"NODE_PATH": str(self.folder / "node_modules")}
+
+    def prepare(self) -> None:
+        """Install what the lock file says, anew when it has changed."""
+        lock, stamp = self.home / "package-lock.json", self.folder / "package-lock.json"
+        if stamp.exists() and stamp.read_bytes() == lock.read_bytes() and (self.folder / "node_modules").exists():
+            return
+        print(f"peers: creating {self.folder.relative_to(ROOT)}", flush=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        shutil.copy(self.home / "package.json", self.folder)
+        shutil.copy(lock, self.folder)
+        npm = [program("npm"), "ci", "--omit=optional", "--no-audit", "--no-fund", "--silent"]
+        subprocess.run(npm, cwd=self.folder, check=True)
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """`{package: version}`, and Node's own."""
+        locked = json.loads((self.home / "package-lock.json").read_text())["packages"]
+        found = {path.rpartition("node_modules/")[2]: entry["version"] for path, entry in locked.items() if path}
+        node = subprocess.run([program("node"), "--version"], check=True, capture_output=True, text=True).stdout
+        return {**found, "node": node.strip().removeprefix("v")}
 
 
 def installed(python: str) -> dict[str, str]:

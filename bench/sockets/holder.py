@@ -1,7 +1,8 @@
 """Holds many WebSockets open in one process and counts what arrives; orders come on stdin, answers go to stdout.
 
-`python -m bench.sockets.holder HOST PORT PATH GREETING` · orders: `open N`, `expect MESSAGES`. It is deliberately
-not a WebSocket library: the client must cost less than any server under test. Pings are answered.
+`python -m bench.sockets.holder HOST PORT PATH GREETING` · orders: `open N`, `expect MESSAGES` and `echo SECONDS
+SOCKETS TEXT`. It is deliberately not a WebSocket library: the client must cost less than any server under test. Pings
+are answered.
 """
 
 from __future__ import annotations
@@ -47,8 +48,10 @@ class Held:
         self.socket.setblocking(False)
 
     def send(self, opcode: int, payload: bytes) -> None:
-        """A short masked frame; the mask of zeros leaves the payload as it is."""
-        self.socket.sendall(bytes((0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0)) + payload)
+        """A masked frame below 64 KiB; the mask of zeros leaves the payload as it is."""
+        size = len(payload)
+        length = bytes((0x80 | size,)) if size < 126 else bytes((0xFE,)) + size.to_bytes(2)
+        self.socket.sendall(bytes((0x80 | opcode,)) + length + bytes(4) + payload)
 
     def ended(self) -> bool:
         """Whether the server has closed: an end of the stream, or a close frame behind all that it sent."""
@@ -134,6 +137,30 @@ class Holder:
                 raise TimeoutError(f"{wanted} messages did not arrive within {deadline:g} s")
         return time.perf_counter() - start
 
+    def echo(self, seconds: float, connections: int, text: bytes) -> list[float]:
+        """Some connections send, wait for the echo and send again, for so long; sorted seconds of each round trip."""
+        chosen, times = self.held[:connections], []
+        sent = dict.fromkeys(chosen, 0.0)
+        end = time.perf_counter() + seconds
+        for one in chosen:
+            sent[one] = time.perf_counter()
+            one.send(0x1, text)
+        while (now := time.perf_counter()) < end:
+            for key, _ in self.selector.select(0.1):
+                if key.data is None or not key.data.read():
+                    continue
+                now = time.perf_counter()
+                times.append(now - sent[key.data])
+                sent[key.data] = now
+                key.data.send(0x1, text)
+        self.expect_quiet()
+        return sorted(times)
+
+    def expect_quiet(self) -> None:
+        """Let the last answers come in."""
+        while self.serve(0.2):
+            pass
+
 
 def main() -> None:
     """Carry out orders until stdin ends; keeps answering pings between them."""
@@ -150,6 +177,9 @@ def main() -> None:
             if words[0] == "open":
                 holder.open(int(words[1]))
                 print("opened", flush=True)
+            elif words[0] == "echo":
+                times = holder.echo(float(words[1]), int(words[2]), words[3].encode())
+                print(len(times), times[len(times) // 2], times[len(times) * 99 // 100], flush=True)
             else:
                 print("waiting", flush=True)
                 print(holder.expect(int(words[1])), flush=True)

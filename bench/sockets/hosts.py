@@ -6,23 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.hosting import Host, headgate_host, peer_host
-from bench.peers import named
+from bench.peers import NodePeer, named
 
 APPS = Path(__file__).parent / "apps"
+NODE = NodePeer("ws", APPS / "ws")
 SOCKETIO = "/socket.io/?EIO=4&transport=websocket"
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """A server and its protocol: where the socket is, and what a client says first."""
+    """A server and its protocol: where the socket is, what a client says first and how it asks for an echo.
+
+    `most` is how many sockets it can hold here, where that is less than what is asked of the others.
+    """
 
     host: Host
     path: str = "/ws"
     greeting: str = ""
+    echo: str = "TEXT"
+    most: int = 1_000_000
 
 
 HOSTS = {
-    "headgate": Spoken(headgate_host("Headgate", "headgate_app:app", APPS, "--gateways", "1")),
+    "headgate": Spoken(headgate_host("Headgate", "headgate_app:app", APPS, "--gateways", "1"), echo='"TEXT"'),
     "uvicorn": Spoken(
         peer_host(
             "Starlette on uvicorn",
@@ -39,6 +45,8 @@ HOSTS = {
             APPS,
         )
     ),
+    "socketify": Spoken(peer_host("socketify", named("socketify"), "python socketify_app.py", APPS)),
+    "ws": Spoken(peer_host("Node ws", NODE, "node ws/server.js", APPS)),
     "socketio_gevent": Spoken(
         peer_host(
             "Flask-SocketIO, gevent",
@@ -50,6 +58,7 @@ HOSTS = {
         ),
         SOCKETIO,
         "40",
+        '42["echo","TEXT"]',
     ),
     "socketio_threading": Spoken(
         peer_host(
@@ -61,5 +70,7 @@ HOSTS = {
         ),
         SOCKETIO,
         "40",
+        '42["echo","TEXT"]',
+        2000,  # four threads each
     ),
 }

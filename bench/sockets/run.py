@@ -1,4 +1,4 @@
-"""Memory of idle sockets, and processor time of a broadcast, measured on the server's own processes."""
+"""Memory of idle sockets, processor time of a broadcast and of an echo, measured on the server's own processes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 from bench.hosting import Running
 from bench.peers import ROOT, installed, named
 from bench.result import Plot, Ratio, Result, Table, median_row, milliseconds
-from bench.sockets.hosts import HOSTS, Spoken
+from bench.rounds import Rounds, Row
+from bench.sockets.hosts import HOSTS, NODE, Spoken
 
-ROUNDS, SOCKETS, MESSAGES = 5, 2000, 20
-MANY = 10_000
+ROUNDS, SOCKETS, MESSAGES, SECONDS = 5, 10_000, 5, 2.0
+FIRST, ECHOING = 50, 50
 TEXT = "m" * 200
 
 
@@ -67,17 +68,18 @@ def publish(url: str) -> None:
         answer.read()
 
 
-def turn(spoken: Spoken, sockets: int, messages: int) -> dict[str, float]:
-    """One server: memory with and without the sockets, then some broadcasts."""
+def turn(spoken: Spoken, sockets: int, messages: int, seconds: float) -> Row:
+    """One server: memory with and without the sockets, some broadcasts, then echoes on a few of the sockets."""
+    count = min(sockets, spoken.most)
     with spoken.host.turn() as server:
         holder = Holder(server, spoken)
         try:
-            holder.order("open 50")  # what the first connections load is not the price of a socket
+            holder.order(f"open {FIRST}")  # what the first connections load is not the price of a socket
             holder.order("expect 0")
             holder.answer()
             publish(server.url)
             before = settled(server)
-            holder.order(f"open {sockets}")
+            holder.order(f"open {count}")
             memory = settled(server) - before
             holder.order("expect 1")
             publish(server.url)
@@ -87,70 +89,94 @@ def turn(spoken: Spoken, sockets: int, messages: int) -> dict[str, float]:
             for _ in range(messages):
                 publish(server.url)
             span = float(holder.answer())
-            used = server.cpu() - cpu
+            sending = server.cpu() - cpu
+            holder.order(f"echo 0.5 {ECHOING} {echo_text(spoken)}")
+            cpu = server.cpu()
+            echoes, p50, p99 = map(float, holder.order(f"echo {seconds} {ECHOING} {echo_text(spoken)}").split())
+            echoing = server.cpu() - cpu
         finally:
             holder.close()
-    total = (sockets + 50) * messages
-    return {"memory": memory / sockets, "cpu": used / total, "span": span, "rate": total / span}
+    total = (count + FIRST) * messages
+    return {
+        "sockets": float(count),
+        "memory": memory / count,
+        "cpu": sending / total,
+        "rate": total / span,
+        "span": span / messages,
+        "echoes": echoes / seconds,
+        "echo_cpu": echoing / echoes,
+        "echo_p50": p50,
+        "echo_p99": p99,
+    }
+
+
+def echo_text(spoken: Spoken) -> str:
+    """What a client sends to have it back, in the server's protocol."""
+    return spoken.echo.replace("TEXT", TEXT)
 
 
 def measure(quick: bool = False) -> Result:
-    """All servers, interleaved; medians of the rounds. Once more with 10,000 sockets, for those that can."""
-    rounds, sockets = (1, 500) if quick else (ROUNDS, SOCKETS)
-    raw: dict[str, list[dict[str, float]]] = {name: [] for name in HOSTS}
-    for number in range(rounds):
-        for name, spoken in HOSTS.items():
-            raw[name].append(turn(spoken, sockets, MESSAGES))
-            row = raw[name][-1]
-            print(
-                f"sockets: round {number + 1}/{rounds} {spoken.host.label}: {row['memory'] / 1024:.1f} KB,"
-                f" {row['cpu'] * 1e6:.1f} µs",
-                flush=True,
-            )
-    many = {name: turn(HOSTS[name], MANY, 2) for name in ("headgate", "uvicorn")} if not quick else {}
-    return _result({name: median_row(rows) for name, rows in raw.items()}, many, raw, rounds, sockets)
+    """All servers, interleaved; medians of the rounds."""
+    rounds, sockets, seconds = (1, 500, 1.0) if quick else (ROUNDS, SOCKETS, SECONDS)
+    turns = Rounds("sockets", HOSTS, rounds, keep=not quick)
+    raw = turns.run(
+        lambda name: turn(HOSTS[name], sockets, MESSAGES, seconds),
+        lambda name, row: f"{HOSTS[name].host.label}: {', '.join(_cells(row))}",
+    )
+    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, (rounds, sockets, seconds))
+    turns.done()
+    return result
 
 
-def _result(
-    medians: dict[str, dict[str, float]], many: dict[str, dict[str, float]], raw: Any, rounds: int, sockets: int
-) -> Result:
-    rows = [
-        [
-            HOSTS[name].host.label,
-            f"{row['memory'] / 1024:.1f}",
-            f"{row['cpu'] * 1e6:.1f}",
-            f"{row['rate']:,.0f}",
-            milliseconds(row["span"] / MESSAGES),
-        ]
+def _cells(row: Row) -> list[str]:
+    return [f"{row['sockets']:,.0f}", f"{row['memory'] / 1024:.1f}", *_broadcast(row), *_echo(row)]
+
+
+def _broadcast(row: Row) -> list[str]:
+    return [f"{row['cpu'] * 1e6:.1f}", f"{row['rate']:,.0f}", milliseconds(row["span"])]
+
+
+def _echo(row: Row) -> list[str]:
+    rate = f"{row['echoes']:,.0f}"
+    return [rate, f"{row['echo_cpu'] * 1e6:.0f}", milliseconds(row["echo_p50"]), milliseconds(row["echo_p99"])]
+
+
+def _result(medians: dict[str, Row], raw: Any, size: tuple[int, int, float]) -> Result:
+    rounds, sockets, seconds = size
+    labels = {name: HOSTS[name].host.label for name in medians}
+    idle = medians["headgate"]["memory"] / 1024
+    held = [
+        [labels[name], f"{row['sockets']:,.0f}", f"{row['memory'] / 1024:.1f}", *_broadcast(row)]
         for name, row in medians.items()
     ]
-    large = [
-        [HOSTS[name].host.label, f"{row['memory'] / 1024:.1f}", f"{row['rate']:,.0f}"] for name, row in many.items()
-    ]
-    idle = (many or medians)["headgate"]["memory"] / 1024
-    columns = ["server", "KB per idle socket", "CPU µs per send", "sends/s", "ms per broadcast"]
-    tables = [Table(f"{sockets:,} sockets, medians", columns, rows)]
-    if large:
-        tables.append(Table(f"{MANY:,} sockets, once", ["server", "KB per idle socket", "sends/s"], large))
-    labels = {name: HOSTS[name].host.label for name in medians}
+    echoed = [[labels[name], *_echo(row)] for name, row in medians.items()]
+    columns = ["server", "idle sockets", "KB each", "CPU µs per send", "sends/s", "ms per broadcast"]
     return Result(
         name="sockets",
         title="Sockets: what one costs",
-        question="How much memory does an idle WebSocket take, and how much processor time one send to it?",
+        question="How much memory does an idle WebSocket take, and how much processor time a send to it, and an echo?",
         setup=[
             f"{rounds} interleaved rounds; memory is the growth of the proportional set size of all of the server's"
-            f" processes; a broadcast is a POST that sends 200 bytes to every socket, {MESSAGES} of them in a row",
+            f" processes with {sockets:,} sockets (Flask-SocketIO's threading mode: 2,000, with four threads each)",
+            f"a broadcast is a POST that sends {len(TEXT)} bytes to every socket, {MESSAGES} of them in a row",
+            f"echo: {ECHOING} of the sockets send {len(TEXT)} bytes and wait for them, again and again, for"
+            f" {seconds:g} s. Headgate's handlers run in app workers, apart from the sockets; the others' in the"
+            " process that holds the sockets",
             "one process holds the sockets on every server",
             *(f"{spoken.host.label}: `{spoken.host.command}`" for spoken in HOSTS.values()),
         ],
-        tables=tables,
+        tables=[
+            Table("Idle sockets and broadcasts, medians", columns, held),
+            Table("Echo, medians", ["server", "echoes/s", "CPU µs per echo", "p50 ms", "p99 ms"], echoed),
+        ],
         ratios=[Ratio("an idle socket in a gateway", f"{idle:.1f} KB", "≤ 20 KB", idle <= 20)],
         plots=[
             Plot("Memory of an idle socket", "KB", {labels[n]: r["memory"] / 1024 for n, r in medians.items()}),
             Plot("Processor time of one send", "µs", {labels[n]: r["cpu"] * 1e6 for n, r in medians.items()}),
+            Plot("Echoes per second", "1/s", {labels[n]: r["echoes"] for n, r in medians.items()}, "more"),
         ],
         versions=_versions(),
-        raw={"rounds": raw, "many": many},
+        raw={"rounds": raw},
     )
 
 
@@ -160,5 +186,7 @@ def _versions() -> dict[str, str]:
         "starlette": ("starlette", "uvicorn", "websockets"),
         "granian_asgi": ("granian",),
         "socketio_gevent": ("flask-socketio", "gunicorn", "gevent"),
+        "socketify": ("socketify",),
     }
+    found |= {name: NODE.versions[name] for name in ("ws", "node")}
     return found | {name: named(peer).versions[name] for peer, names in wanted.items() for name in names}

@@ -1,4 +1,4 @@
-"""The broadcast on Headgate: connections join a channel, and the gateway sends."""
+"""On Headgate: connections join a channel, the gateway sends to it, and a handler echoes."""
 
 from flask import Flask, request
 

@@ -1,9 +1,9 @@
-"""The broadcast as Flask-SocketIO's documentation shows it; the mode is that of the installed environment."""
+"""The broadcast and the echo as Flask-SocketIO's documentation shows them; MODE is that of the environment."""
 
 import os
 
 from flask import Flask, request
-from flask_socketio import SocketIO
+from flask_socketio import SocketIO, emit
 
 app = Flask(__name__)
 socketio = SocketIO(app, async_mode=os.environ["MODE"])
@@ -15,6 +15,11 @@ def publish():
     for _ in range(int(request.args.get("times", 1))):
         socketio.emit("all", text)
     return "", 204
+
+
+@socketio.on("echo")
+def echo(text):
+    emit("echo", text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The usual broadcast in Starlette: a set of sockets, and a loop over it."""
+"""The usual broadcast in Starlette, a set of sockets and a loop over it, and an echo."""
 
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -13,7 +13,7 @@ async def listen(socket):
     sockets.add(socket)
     try:
         while True:
-            await socket.receive_text()
+            await socket.send_text(await socket.receive_text())
     except WebSocketDisconnect:
         pass
     finally:

@@ -63,7 +63,7 @@ def test_every_benchmark_can_be_loaded_and_says_what_it_is(name: str) -> None:
 
 
 def test_there_are_the_benchmarks_that_the_design_names() -> None:
-    assert {"story", "http", "sockets", "slow_client", "jobs_quick", "reload"} <= set(run.names())
+    assert {"story", "http", "sockets", "slow_client", "jobs", "jobs_quick", "reload", "bulk"} <= set(run.names())
 
 
 def test_percentile_and_median() -> None:

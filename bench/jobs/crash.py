@@ -1,0 +1,125 @@
+"""`kill -9` in the middle of a job: how long until the job's first line runs again.
+
+Two cases: only the process that runs the job is killed, and the rest goes on; or all of the engine's worker processes
+are killed at once and started again at once, as by a service manager after a machine's trouble. All engines of a
+round wait side by side, since waiting takes no processor; kills and restarts are done one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.jobs.hosts import APPS, Engine
+from bench.jobs.speed import finish, folder_of_a_turn, start_workers
+from bench.rounds import Row
+from tests.support.headgate import Headgate
+from tests.support.marked import bearers, new_mark
+from tests.support.redis import Redis
+from tests.support.wait import NeverCame, until
+
+CAP = 60.0
+"""Seconds after which nobody waits any longer."""
+MIDDLE = 0.5
+"""Seconds that the job has run when its worker is killed; it would take three."""
+SETTLE = 1.5
+"""Seconds for what starts again, before the next engine's turn to be killed."""
+CASES = ("one", "all")
+
+
+def begins(folder: Path) -> list[tuple[int, float]]:
+    """(process id, moment) of each time that the job began."""
+    try:
+        text = (folder / "crashes").read_text()
+    except FileNotFoundError:
+        return []
+    return [(int(pid), float(moment)) for pid, moment in (line.split() for line in text.splitlines())]
+
+
+def kill(pids: list[int]) -> None:
+    """SIGKILL to each that is still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+class Victims:
+    """The workers of one engine in one case."""
+
+    def __init__(self, engine: Engine, folder: Path, stack: ExitStack) -> None:
+        self._engine, self._folder, self._stack = engine, folder, stack
+        self._mark = new_mark()
+        self._redis = stack.enter_context(Redis()) if engine.peer is not None else None
+        self._env = self._environment()
+        # Registered before any process is started, whatever the turn comes to: nothing may be left behind.
+        stack.callback(lambda: kill(list(bearers(self._mark))))
+        self.start()
+
+    def _environment(self) -> Mapping[str, str]:
+        where = {"REDIS_URL": self._redis.url} if self._redis else {"HEADGATE_DATA": str(self._folder / "data")}
+        return self._engine.environment(self._folder, {**where, **self._mark})
+
+    def start(self) -> None:
+        """Start the workers, again after a kill."""
+        if self._redis is not None:
+            started = start_workers(self._engine, self._env, self._folder, self._redis)
+            self._stack.callback(lambda: [worker.stop(seconds=3.0) for worker in started])
+            return
+        options = ("--jobs", "2", "--queues", "served")
+        server = Headgate("headgate_app:app", self._folder, *options, app_folder=APPS, env=dict(self._env), ready=False)
+        # Headgate gives its processes a mark of its own.
+        self._mark.update(server.mark)
+        self._stack.callback(server.stop)
+        server.process.wait_ready(server.ready, 60)
+
+    def produce(self) -> None:
+        finish(self._engine.produce(self._env, "crash"))
+
+    def strike(self, case: str) -> float:
+        """Kill the process that runs the job, or all; returns the moment."""
+        pids = [begins(self._folder)[-1][0]] if case == "one" else list(bearers(self._mark))
+        moment = time.time()
+        kill(pids)
+        if case == "all":
+            until(lambda: not bearers(self._mark), "all workers gone")
+            self.start()
+        return moment
+
+
+def turn(engine: Engine, case: str, turns: threading.Lock) -> float:
+    """Seconds from the kill until the job's first line ran again; the cap when it did not."""
+    with folder_of_a_turn() as folder, ExitStack() as stack:
+        with turns:  # engines that start at once would hold each other up
+            victims = Victims(engine, folder, stack)
+            victims.produce()
+            until(lambda: begins(folder), f"{engine.label}: the job began", 60)
+            time.sleep(MIDDLE)
+            killed = victims.strike(case)
+            time.sleep(SETTLE)
+        try:
+            until(lambda: len(begins(folder)) > 1, "the job runs again", CAP, every=0.2)
+        except NeverCame:
+            return CAP
+        return min(begins(folder)[1][1] - killed, CAP)
+
+
+def crash_round(engines: Mapping[str, Engine]) -> Row:
+    """All engines in both cases; keys are `engine.case`."""
+    turns = threading.Lock()
+    wanted = [(key, case) for key in engines for case in CASES]
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        waiting = {(key, case): pool.submit(turn, engines[key], case, turns) for key, case in wanted}
+        return {f"{key}.{case}": future.result() for (key, case), future in waiting.items()}
+
+
+def shown(seconds: float) -> str:
+    """0.31, 12.4, or that it did not come."""
+    return f"> {CAP:.0f}" if seconds >= CAP else f"{seconds:.2f}" if seconds < 10 else f"{seconds:.1f}"
