@@ -37,6 +37,7 @@ class AsgiHost:
     """
 
     threads: Threads | None = None
+    socketio: Socketio | None = None
     """Links are read on the loop, where the handlers are."""
 
     def __init__(self, loaded: Loaded, plan: WorkerPlan) -> None:
@@ -87,6 +88,10 @@ class AsgiHost:
     @property
     def busy(self) -> int:
         return len(self._tasks) + self._pool.busy + self._pool.waiting
+
+    @property
+    def slots(self) -> int:
+        return self.hello.slots
 
     def drain(self) -> None:
         self._draining = True

@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
+
 from headgate.apps.exchange import Exchange
 from headgate.apps.pace import Pace
 from headgate.apps.pool import HandlerPool
 from headgate.apps.wire import Wire, connect
 from headgate.base.errors import Unavailable
-from headgate.link.messages import Cancel, Closed, Credit, Draining, Feed, GatewayHello, Retired, WorkerHello
+from headgate.link.messages import Cancel, Closed, Credit, Draining, Feed, GatewayHello, Retired, Slots, WorkerHello
 from headgate.link.session import worker_session
 
 log = logging.getLogger("headgate.app")
@@ -83,6 +85,11 @@ class Link:
         if self._wire is not None:
             self._wire.close()
 
+    def waits(self) -> None:
+        """The calling thread is about to wait for something that comes over a link: it must not be the one that reads."""
+        if self._wire is not None:
+            self._wire.waits()
+
     def submit(self, handler: str, function: Callable[..., None], *args: Any) -> None:
         """Run a handler on a thread; the first argument is its exchange."""
         assert self._wire is not None
@@ -152,7 +159,7 @@ class Links:
         self._dispatch = dispatch
         self._threads = threads
         self._live: dict[str, Link] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+        self._keepers: dict[str, asyncio.Task[None]] = {}
         self._tried = asyncio.Event()
         self._to_try = set(paths)
         self._leaving = False
@@ -163,16 +170,35 @@ class Links:
 
     async def start(self) -> None:
         """Begin to keep the links; returns when each has been dialled once."""
-        self._keepers = [asyncio.create_task(self._keep(path)) for path in self._paths]
+        self.set_paths(self._paths)
         if self._paths:
             await self._tried.wait()
 
+    def set_paths(self, paths: list[str]) -> None:
+        """Keep links to these: new ones are dialled; one that is not named any more is not dialled again."""
+        if self._leaving:
+            return
+        for path in paths:
+            if path not in self._keepers:
+                self._keepers[path] = asyncio.create_task(self._keep(path))
+        for path in [path for path in self._keepers if path not in paths]:
+            if path not in self._live:
+                self._keepers.pop(path).cancel()
+        self._paths = paths
+
     async def close(self) -> None:
-        for keeper in self._keepers:
+        for keeper in self._keepers.values():
             keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*self._keepers.values(), return_exceptions=True)
         for link in self.live:
             link.close()
+
+    def resize(self, slots: int) -> None:
+        """Tell every gateway how many handlers may run here at once, if that has changed."""
+        if slots != self._hello.slots:
+            self._hello = msgspec.structs.replace(self._hello, slots=slots)
+            for link in self.live:
+                link.send(Slots(slots))
 
     def leave(self) -> None:
         """Ask every gateway to begin nothing more here; a link that breaks now is not dialled again."""
@@ -187,11 +213,12 @@ class Links:
 
     async def _keep(self, path: str) -> None:
         wait = _FIRST_WAIT
-        while not self._leaving:
+        while not self._leaving and path in self._paths:
             gone = asyncio.Event()
             link = Link(self._dispatch, lambda _link, gone=gone: gone.set(), self._threads)  # type: ignore[misc]
+            hello = self._hello
             try:
-                await link.dial(path, self._hello)
+                await link.dial(path, hello)
             except Unavailable as exc:
                 log.debug("%s", exc)
                 self._has_tried(path)
@@ -200,9 +227,12 @@ class Links:
                 continue
             wait = _FIRST_WAIT
             self._live[path] = link
+            if hello is not self._hello:  # it was resized meanwhile
+                link.send(Slots(self._hello.slots))
             self._has_tried(path)
             await gone.wait()
             del self._live[path]
+        self._keepers.pop(path, None)
 
     def _has_tried(self, path: str) -> None:
         self._to_try.discard(path)

@@ -14,6 +14,8 @@ class WorkerPlan(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     links: list[str]
     slots: int
+    most_slots: int = 0
+    """How many there may be while handlers wait rather than compute; 0 for no more than `slots`."""
     lanes: bool = True
     loop_threads: int = 1000
     loop_turns: int = 2

@@ -61,6 +61,12 @@ class HandlerPool:
         """Calls that no thread has taken yet."""
         return len(self._work)
 
+    def resize(self, most: int) -> None:
+        """Have at most so many threads: more are started if calls wait for them; fewer as threads become idle."""
+        self._most = most
+        for _ in range(min(len(self._work), most - len(self._threads))):
+            self._start()
+
     def close(self, timeout: float) -> bool:
         """Let the threads end once the work is done; returns whether all of them have within `timeout` seconds each."""
         self._closing = True

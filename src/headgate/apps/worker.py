@@ -14,6 +14,7 @@ from headgate.apps.asgi_host import AsgiHost
 from headgate.apps.links import Link, Links, Threads
 from headgate.apps.loader import load
 from headgate.apps.plan import WorkerPlan
+from headgate.apps.socketio.host import Socketio
 from headgate.apps.wsgi_host import WsgiHost
 from headgate.base.ports import StopSignal
 from headgate.link.messages import WorkerHello
@@ -35,6 +36,9 @@ class Host(Protocol):
     threads: Threads | None
     """What reads links and runs handlers, unless that is the loop."""
 
+    socketio: Socketio | None
+    """The app's Socket.IO server, if it has one."""
+
     def dispatch(self, link: Link, message: Any) -> None:
         """Begin what came on a link."""
 
@@ -47,6 +51,10 @@ class Host(Protocol):
     @property
     def busy(self) -> int:
         """Handlers under way or about to be."""
+
+    @property
+    def slots(self) -> int:
+        """Handlers that may run at once; changes with time."""
 
     def stats(self) -> Mapping[str, Any]:
         """What `headgate status` shows."""
@@ -79,6 +87,12 @@ class AppWorker:
         self._plan = plan
         self._bind_engine = bind_engine
         self._report = report
+        self._links: Links | None = None
+
+    def dial(self, paths: list[str]) -> None:
+        """The gateways are these from now on: those that went are dialled no more (on the loop)."""
+        if self._links is not None:
+            self._links.set_paths(paths)
 
     async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
         """Load the app, link with the gateways, serve until `stop`, finish.
@@ -94,9 +108,9 @@ class AppWorker:
         sys.setswitchinterval(SWITCH_INTERVAL)
         host: Host = (WsgiHost if loaded.interface == "wsgi" else AsgiHost)(loaded, self._plan)
         await host.start()
-        links = Links(self._plan.links, host.hello, host.dispatch, host.threads)
+        self._links = links = Links(self._plan.links, host.hello, host.dispatch, host.threads)
         await links.start()
-        beat = asyncio.create_task(self._beat(host))
+        beat = asyncio.create_task(self._beat(host, links))
         ready()
         try:
             seconds = await stop.wait()
@@ -105,11 +119,12 @@ class AppWorker:
             beat.cancel()
             await links.close()
 
-    async def _beat(self, host: Host) -> None:
+    async def _beat(self, host: Host, links: Links) -> None:
         at = 0.0
         while True:
             await asyncio.sleep(TIMED_EVERY)
             host.tick()
+            links.resize(host.slots)
             if (now := time.monotonic()) - at >= 1.0:
                 at = now
                 self._report(host.stats())

@@ -11,6 +11,7 @@ from typing import Any, Final
 from headgate.apps import flask_sock
 from headgate.apps.contexts import Contexts, FlaskContexts, PlainContexts, is_flask
 from headgate.apps.dispatch import WsgiDispatcher
+from headgate.apps.elastic import Elastic
 from headgate.apps.environ import EnvironMaker
 from headgate.apps.events import event_finder
 from headgate.apps.exchange import Exchange
@@ -25,6 +26,7 @@ from headgate.apps.plan import WorkerPlan
 from headgate.apps.pool import HandlerPool
 from headgate.apps.routes import FlaskRoutes, PlainRoutes, Routes
 from headgate.apps.sockets import NativeSockets
+from headgate.apps.socketio.host import host_socketio
 from headgate.apps.turns import TurnGate
 from headgate.apps.wsgi import WsgiRunner
 from headgate.declare import registry
@@ -50,6 +52,7 @@ class WsgiHost:
         self.routes: Routes = PlainRoutes(list(registry.sockets)) if flask_app is None else FlaskRoutes(flask_app)
         self._check = LaneCheck(plan.lane, plan.lanes)
         self._pool = HandlerPool(plan.slots)
+        self._elastic = Elastic(plan.slots, plan.most_slots, time.monotonic(), time.process_time())
         self.threads: Threads | None = (self._pool, Pace())
         self._gate = TurnGate(plan.loop_turns)
         self._timed: list[tuple[Exchange, Timed]] = []
@@ -70,6 +73,7 @@ class WsgiHost:
             self._loops,
             self._offloader,
         )
+        self.socketio = self.dispatch.socketio = host_socketio(app, flask_app, environs)
         self.hello = WorkerHello(
             version=VERSION,
             worker=plan.name,
@@ -81,12 +85,18 @@ class WsgiHost:
             rules=self.routes.rules,
             pinned=self._pinned(),
             functions=sorted(registry.jobs),
+            socketio=self.socketio.described if self.socketio is not None else None,
         )
 
     @property
     def busy(self) -> int:
         """Handlers under way or about to be."""
         return self._pool.busy + self._pool.waiting + len(self._loops.connections)
+
+    @property
+    def slots(self) -> int:
+        """Handlers that may run at once, at the moment."""
+        return self._elastic.slots
 
     def drain(self) -> None:
         """Begin nothing new."""
@@ -106,6 +116,8 @@ class WsgiHost:
     def tick(self) -> None:
         """What is to be done now and then, on the loop."""
         self._gate.lend()
+        if self._elastic.look(self._pool.busy + self._pool.waiting, time.monotonic(), time.process_time()):
+            self._pool.resize(self._elastic.slots)
         timed, self._timed = self._timed, []
         for exchange, message in timed:
             exchange.link.send(message)
@@ -119,6 +131,8 @@ class WsgiHost:
             "threads": self._pool.threads,
             "busy": self._pool.busy,
             "waiting": self._pool.waiting,
+            "slots": self._elastic.slots,
+            "most_slots": self._elastic.most,
             "loops": len(self._loops.connections),
             "turns_waiting": self._gate.waiting,
             "requests": traffic.requests,

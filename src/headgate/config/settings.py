@@ -17,6 +17,7 @@ from headgate.config.folder import DataFolder
 Lane = Literal["fast", "slow"]
 Role = Literal["broker", "gateway", "app", "jobs"]
 AccessFormat = Literal["logfmt", "combined", "json"]
+SlowClient = Literal["close", "drop"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -141,6 +142,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slow_threads: Annotated[
         int, Option(Topic.PROCESSES, "Handlers that a slow app worker runs at once", least=1, flag="--slow-threads")
     ] = 40
+    slow_threads_most: Annotated[
+        int,
+        Option(
+            Topic.PROCESSES,
+            "Handlers that a slow app worker runs at once while they wait rather than compute; 0 means slow_threads",
+            least=0,
+        ),
+    ] = 160
     loop_threads: Annotated[
         int, Option(Topic.PROCESSES, "Sockets with a loop of their own (flask-sock) per app worker", least=1)
     ] = 1000
@@ -168,6 +177,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Option(Topic.LIFE, "Time for the old generation to finish its requests and jobs", Unit.SECONDS, least=0),
     ] = 3600.0
+    move_timeout: Annotated[
+        float,
+        Option(
+            Topic.LIFE,
+            "Time over which `headgate reload --gateways` moves the sockets of the old gateways",
+            Unit.SECONDS,
+            least=1,
+        ),
+    ] = 120.0
     heartbeat_timeout: Annotated[
         float, Option(Topic.LIFE, "Silence after which a process counts as stalled", Unit.SECONDS, least=3)
     ] = 15.0
@@ -236,6 +254,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_message: Annotated[
         int, Option(Topic.SOCKETS, "The largest message from a client; beyond it close 1009", Unit.BYTES, least=1)
     ] = 1 * MIB
+    deflate: Annotated[
+        bool, Option(Topic.SOCKETS, "Offer permessage-deflate: fewer bytes for more CPU in the gateway")
+    ] = False
+    deflate_window: Annotated[
+        int, Option(Topic.SOCKETS, "Bits of the windows of permessage-deflate (9 to 15)", least=9, most=15)
+    ] = 12
+    deflate_takeover: Annotated[
+        bool, Option(Topic.SOCKETS, "Let clients refer back to earlier messages: a window of memory per socket")
+    ] = True
     message_rate: Annotated[
         float, Option(Topic.SOCKETS, "Messages per second of one connection; 0 means no limit", least=0)
     ] = 0.0
@@ -271,6 +298,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     event_field: Annotated[
         tuple[str, ...], Option(Topic.SOCKETS, "Fields of a JSON message that name its event, tried in order")
     ] = ("type", "event", "action")
+    socketio_recovery: Annotated[
+        float,
+        Option(
+            Topic.SOCKETS,
+            "Time for which a Socket.IO client that was cut off may come back to its sid, rooms and missed events; "
+            "0 turns that off. Events then carry an offset as a last argument, as with Socket.IO's own server",
+            Unit.SECONDS,
+            least=0,
+        ),
+    ] = 0.0
+    socketio_slow_client: Annotated[
+        SlowClient,
+        Option(
+            Topic.SOCKETS,
+            'What happens to a Socket.IO client with more than outbox_bytes unread: "close", or "drop" the oldest of '
+            "what was sent to its rooms",
+        ),
+    ] = "close"
 
     # Jobs and streams
     queues: Annotated[
@@ -333,6 +378,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             shown_default="made at the first start, in the data folder",
         ),
     ] = ""
+    tls_cert: Annotated[
+        str, Option(Topic.SAFETY, "The certificate chain (PEM): every TCP address then speaks TLS", flag="--tls-cert")
+    ] = ""
+    tls_key: Annotated[
+        str, Option(Topic.SAFETY, "The key of `tls_cert` (PEM), unless it is in the same file", flag="--tls-key")
+    ] = ""
+    tls_key_password: Annotated[str, Option(Topic.SAFETY, "Decrypts `tls_key`", secret=True)] = ""
+    tls_ciphers: Annotated[
+        str, Option(Topic.SAFETY, "Ciphers of TLS 1.2, in OpenSSL's words; empty means OpenSSL's defaults")
+    ] = ""
+    tls_client_ca: Annotated[
+        str, Option(Topic.SAFETY, "Authorities (PEM) one of which must have signed each client's certificate")
+    ] = ""
+    proxy_protocol: Annotated[
+        bool, Option(Topic.SAFETY, "Connections from `trusted_proxies` begin with a PROXY protocol header (v1 or v2)")
+    ] = False
     trusted_proxies: Annotated[
         tuple[str, ...],
         Option(Topic.SAFETY, 'Peers whose X-Forwarded-* headers count: addresses, networks, "unix"'),

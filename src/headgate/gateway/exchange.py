@@ -27,6 +27,7 @@ from headgate.link.messages import (
     GatewayHello,
     Known,
     Retired,
+    Slots,
     Timed,
     ToGateway,
     ToWorker,
@@ -253,6 +254,9 @@ class Exchange:
             case Timed():
                 if self.learner.learn(message.handler, message.run):
                     self.relane(message.handler)
+            case Slots():
+                for work in self.board.resize(link, message.slots):
+                    self._begin(work)
             case Draining():
                 link.draining = True
                 link.transport.send(Retired())

@@ -135,6 +135,11 @@ class Board:
         self._seats[self._own(seat.lane)].append(seat)
         return self._fill(seat)
 
+    def resize(self, seat: Seat, slots: int) -> list[Work]:
+        """An app worker has more slots, or fewer; returns waiting work that it starts now."""
+        seat.slots = max(1, slots)
+        return self._fill(seat)
+
     def drain(self, seat: Seat) -> None:
         """Give it nothing new; what it runs goes on."""
         seat.draining = True

@@ -167,6 +167,12 @@ class Draining(msgspec.Struct, frozen=True, array_like=True, tag="draining"):
     """Give me nothing new; I finish what I have. Answered by `Retired`, and the link stays open until that came."""
 
 
+class Slots(msgspec.Struct, frozen=True, array_like=True, tag="slots"):
+    """This worker runs so many handlers at once from now on; what runs already goes on."""
+
+    slots: int
+
+
 class Head(msgspec.Struct, frozen=True, array_like=True, tag="head"):
     """Status and headers of a response, with its first bytes; complete unless `more`."""
 
@@ -284,6 +290,7 @@ class Timed(msgspec.Struct, frozen=True, array_like=True, tag="timed"):
 ToGateway = (
     WorkerHello
     | Draining
+    | Slots
     | Head
     | Chunk
     | Fail

@@ -188,16 +188,17 @@ class _Serving:
         await host.start()
         links = Links(self._paths, host.hello, host.dispatch, host.threads)
         await links.start()
-        ticking = asyncio.create_task(self._tick())
+        ticking = asyncio.create_task(self._tick(links))
         await self._stop.wait()
         ticking.cancel()
         host.end()
         await host.stop(PATIENCE)
         await links.close()
 
-    async def _tick(self) -> None:
+    async def _tick(self, links: Links) -> None:
         while True:
             self.host.tick()
+            links.resize(self.host.slots)
             await asyncio.sleep(0.02)
 
     def call(self, function: Callable[[], Any]) -> Any:

@@ -12,7 +12,7 @@ from headgate.gateway.calls import Call
 from headgate.gateway.exchange import MOST_BOUNCES, Exchange, Task
 from headgate.gateway.lanes import Bounds
 from headgate.gateway.learner import FAST, SLOW, Learner
-from headgate.link.messages import VERSION, Bounce, Cancel, Request, Scope, ToWorker, WorkerHello
+from headgate.link.messages import VERSION, Bounce, Cancel, Request, Scope, Slots, ToWorker, WorkerHello
 
 HELLO = WorkerHello(VERSION, "w", 1, "slow", 1, 1, "wsgi", [], {})
 SCOPE = Scope("POST", "/x", b"/x", b"", "1.1", "http", [], None, None, "", "r")
@@ -85,3 +85,21 @@ async def test_a_request_whose_client_is_gone_is_not_begun_again(exchange: Excha
 
 
 pytestmark = pytest.mark.anyio
+
+
+def test_a_worker_with_more_slots_begins_what_waits_and_with_fewer_nothing_new(
+    exchange: Exchange, worker: FakeTransport
+) -> None:
+    work = [Work() for _ in range(5)]
+    for one in work:
+        exchange.submit(one)
+    assert [one.begun for one in work] == [1, 0, 0, 0, 0]
+    worker.tell(worker, Slots(3))
+    assert [one.begun for one in work] == [1, 1, 1, 0, 0]
+    assert exchange.board.state(SLOW, 0.0).slots == 3
+    worker.tell(worker, Slots(1))
+    exchange.end(work[0], "GET /x", 0.02)
+    exchange.end(work[1], "GET /x", 0.02)
+    assert [one.begun for one in work] == [1, 1, 1, 0, 0], "one runs still"
+    exchange.end(work[2], "GET /x", 0.02)
+    assert [one.begun for one in work] == [1, 1, 1, 1, 0]
