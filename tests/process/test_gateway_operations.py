@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from headgate.base.clock import ManualClock
 from headgate.base.model import JobSpec, Outcome, Settlement, new_id
 from headgate.base.offload import FUNCTION, StoredResponse
 from headgate.base.tokens import Tokens, job_url
 from headgate.drivers.memory.engine import MemoryEngine
-from headgate.gateway.access import line
+from headgate.gateway.access import as_json, combined, entry, logfmt
 from headgate.gateway.heads import Head
+from headgate.link.messages import Reject, Request
 from tests.process.gateway_rig import Rig, quick, until
 
 pytestmark = pytest.mark.anyio
@@ -25,6 +29,12 @@ pytestmark = pytest.mark.anyio
 async def ask(rig: Rig, path: str, method: str = "GET", **headers: str) -> httpx.Response:
     async with httpx.AsyncClient(timeout=10) as client:
         return await client.request(method, rig.url + path, headers=headers)
+
+
+BAD_HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: short\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 async def metrics(rig: Rig, target: str = "/metrics") -> str:
@@ -84,15 +94,68 @@ def test_no_client_can_forge_a_line_of_the_access_log() -> None:
     head = Head(("192.0.2.1", 1), "http")
     head.request_id, head.traceparent = "i", b"a\r\n127.0.0.1 GET / status=200"
 
-    class FakeCall:
-        started, since, run, lane, handler = 2.0, 1.5, 0.25, "slow", "GET *"
+    agent = b'me" 200 0 "\r\nx'
+    scope: dict[str, Any] = {
+        "method": "GET", "raw_path": b'/\xff"\n', "query_string": b"", "headers": [(b"user-agent", agent)]
+    }  # fmt: skip
+    one = entry(scope, head, "slow", "GET *", 200, 0, 0.5, 0.25)
+    for text in (logfmt(one), combined(one), as_json(one)):
+        assert "\n" not in text
+        assert "\r" not in text
+    assert "GET /\\xff\\x22\\x0a status=200" in logfmt(one)
+    assert "wait=500.0ms run=250.0ms" in logfmt(one)
+    assert combined(one).startswith("192.0.2.1 - - [")
+    assert '"GET /\\xff\\x22\\x0a HTTP/1.1" 200 0 "-" "me\\x22 200 0 \\x22\\x0d\\x0ax" lane=slow ' in combined(one)
+    told = json.loads(as_json(one))
+    assert (told["status"], told["wait"], told["run"], told["lane"], told["handler"]) == (
+        200,
+        0.5,
+        0.25,
+        "slow",
+        "GET *",
+    )
 
-    scope: dict[str, Any] = {"method": "GET", "raw_path": b'/\xff"\n', "query_string": b""}
-    text = line(scope, head, FakeCall(), 200, 0, 0.5)  # type: ignore[arg-type]
-    assert "\n" not in text
-    assert "\r" not in text
-    assert "GET /\\xff\\x22\\x0a status=200" in text
-    assert "wait=500.0ms run=250.0ms" in text
+
+async def test_handshakes_and_refusals_are_logged_and_counted_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "headgate.access")
+    async with Rig(access_log=True, max_body=10) as rig:
+        worker = await rig.worker()
+        async with connect(rig.ws_url + "/ws?a=1", additional_headers={"traceparent": "00-abc-def-01"}):
+            pass
+        worker.on_open = lambda one: worker.send(Reject(one.stream, 403, [], b"no", one.handler, 0.25))
+        with pytest.raises(InvalidStatus):
+            await quick(connect(rig.ws_url + "/ws").__aenter__())
+        with pytest.raises(InvalidStatus):
+            await quick(connect(rig.ws_url + "/-/ws").__aenter__())
+        assert b" 400 " in await rig.talk(BAD_HANDSHAKE)
+        async with httpx.AsyncClient(timeout=10) as client:
+            assert (await client.post(rig.url + "/echo", content=b"x" * 11)).status_code == 413
+            unknown = await client.get(rig.url + "/-/jobs/x")
+            assert unknown.headers["x-request-id"]
+            await client.get(rig.url + "/-/live")
+        lines = [record.getMessage() for record in caplog.records]
+        assert len(lines) == 6
+        assert "GET /ws?a=1 status=101 bytes=0 lane=fast" in lines[0]
+        assert lines[0].endswith("traceparent=00-abc-def-01")
+        assert "GET /ws status=403 bytes=2 lane=fast" in lines[1]
+        assert "run=250.0ms" in lines[1]
+        assert "GET /-/ws status=404" in lines[2]
+        assert "GET /ws status=400" in lines[3]
+        assert "POST /echo status=413" in lines[4]
+        assert f"id={unknown.headers['x-request-id']}" in lines[5]
+        text = await metrics(rig)
+        assert 'headgate_requests_total{lane="fast",status="1xx"} 1' in text
+        assert 'headgate_requests_total{lane="fast",status="4xx"} 1' in text
+        assert 'headgate_requests_total{lane="own",status="4xx"} 4' in text
+
+
+async def test_the_trace_of_a_request_goes_on_to_the_app() -> None:
+    async with Rig() as rig:
+        worker = await rig.worker()
+        await ask(rig, "/", traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", tracestate="a=b")
+        headers = dict((await worker.next(Request)).scope.headers)
+        assert headers[b"traceparent"] == b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        assert headers[b"tracestate"] == b"a=b"
 
 
 SECRET = "s" * 32

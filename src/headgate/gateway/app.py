@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl
 
 from headgate.gateway.balance import Balance
+from headgate.gateway.heads import BadHead, Head
+from headgate.gateway.door import Entry
 from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.judge import Limits
 from headgate.gateway.own import PREFIX, Own
 from headgate.gateway.pages import Page, page
+from headgate.gateway.socketio.front import SocketIO
 from headgate.gateway.sockets import Sockets
+from headgate.gateway.streams.asked import PREFIX as STREAMS
+from headgate.gateway.streams.face import Face
 from headgate.gateway.web import Message, Receive, Send, Web
+
+PROBES: Final = ("/-/live", "/-/ready")
+"""Asked every few seconds by whoever watches: not logged, not counted."""
 
 
 class GatewayApp:
@@ -21,21 +31,31 @@ class GatewayApp:
     Args:
         max_connections: open at once, WebSockets included.
         limits: of requests' heads.
+        entry: what connections begin with.
     """
 
     def __init__(
-        self, web: Web, sockets: Sockets, own: Own, max_connections: int, limits: Limits | None = None
+        self,
+        web: Web,
+        sockets: Sockets,
+        own: Own,
+        max_connections: int,
+        limits: Limits | None = None,
+        entry: Entry | None = None,
     ) -> None:
         self._web = web
         self._sockets = sockets
         self._own = own
         self._most = max_connections
         self.limits = limits or Limits()
+        self.entry = entry or Entry(None, None, 0.0)
         self.connections = 0
         self.turned_away = 0
         self.stalled = 0
         """Responses given up because their clients took nothing of them."""
         self.balance: Balance | None = None
+        self.socketio: SocketIO | None = None
+        self.streams: Face | None = None
         self.on_done: Callable[[Message, Head, int, int, float], None] = lambda *_: None
         """Hears of each request that the gateway has answered itself: scope, head, status, bytes, seconds."""
         sockets.on_departed = self.depart
@@ -43,11 +63,41 @@ class GatewayApp:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path.startswith(PREFIX):
-            await self._answer_own(scope, send)
+            await self._own_request(scope, receive, send)
+        elif self.socketio is not None and self.socketio.takes(path):
+            await self.socketio.answer(scope, receive, send)
         else:
             await self._web.answer(scope, receive, send)
 
-    async def _answer_own(self, scope: Message, send: Send) -> None:
+    async def _own_request(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One that the gateway answers itself; each has its id and its line, but for the probes."""
+        if scope["path"] in PROBES:
+            await self._answer_own(scope, receive, send)
+            return
+        try:
+            head = self._web.read_head(scope)
+        except BadHead:
+            head = Head(scope["client"], scope["scheme"])
+        since, status, sent = time.perf_counter(), 0, 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", head.request_id.encode())]
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._answer_own(scope, receive, counted)
+        finally:
+            self.on_done(scope, head, status or 499, sent, time.perf_counter() - since)
+
+    async def _answer_own(self, scope: Message, receive: Receive, send: Send) -> None:
+        if self.streams is not None and scope["path"].startswith(STREAMS):
+            await self.streams.answer(scope, receive, send)
+            return
         try:
             query = dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
         except ValueError:  # more fields than any address of ours has
@@ -71,6 +121,11 @@ class GatewayApp:
             return _FULL
         return None
 
+    def count(self) -> None:
+        """A connection came that another gateway accepted and counts no more."""
+        self.connections += 1
+        self._tell()
+
     def depart(self) -> None:
         self.connections -= 1
         self._tell()
@@ -80,7 +135,10 @@ class GatewayApp:
             self.balance.tell(self.connections)
 
     def upgrade(self, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        self._sockets.upgrade(protocol, target, headers)
+        if self.socketio is not None and self.socketio.takes(target.partition(b"?")[0].decode("latin-1")):
+            self.socketio.upgrade(protocol, target, headers)
+        else:
+            self._sockets.upgrade(protocol, target, headers)
 
 
 _FULL: Final = page(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from headgate.base.errors import HeadgateError
+from headgate.base.errors import ConfigError, HeadgateError
 from headgate.base.ports import Engine, StopSignal
 from headgate.base.tokens import Tokens
 from headgate.config.settings import Settings
@@ -19,7 +19,10 @@ from headgate.gateway.access import Account
 from headgate.gateway.app import GatewayApp
 from headgate.gateway.balance import Balance
 from headgate.gateway.bodies import Spool
+from headgate.gateway.certificates import Certificates
 from headgate.gateway.channels import Channels
+from headgate.gateway.deflate import Deflate
+from headgate.gateway.door import Entry
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.follows import Follows
 from headgate.gateway.heads import Trust
@@ -30,8 +33,15 @@ from headgate.gateway.metrics import AdminListener, Metrics
 from headgate.gateway.own import Own
 from headgate.gateway.report import Report
 from headgate.gateway.server import HttpServer
+from headgate.gateway.socketio.front import Bounds as SocketioBounds
+from headgate.gateway.socketio.front import SocketIO
 from headgate.gateway.sockets import Sockets, Terms
+from headgate.gateway.streams.access import Access
+from headgate.gateway.streams.face import Face
+from headgate.gateway.streams.reading import Reading
+from headgate.gateway.streams.reading import Terms as Times
 from headgate.gateway.web import Web
+from headgate.link.socketio import CHANNEL
 
 log = logging.getLogger("headgate.gateway")
 
@@ -50,6 +60,7 @@ class Gateway:
         engine: not open yet; None for an installation without one.
         secret: signs job URLs.
         publish_stats: takes what `headgate status` shows, about once a second.
+        takes_over: another gateway has this place still: nothing is accepted until `begin` is set.
     """
 
     def __init__(
@@ -62,6 +73,7 @@ class Gateway:
         engine: Engine | None,
         secret: str,
         publish_stats: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        takes_over: bool = False,
     ) -> None:
         self.settings = settings
         self._listeners = listeners
@@ -70,6 +82,10 @@ class Gateway:
         self._engine_open = False
         self._publish_stats = publish_stats
         self._stopping = False
+        self._successor = False
+        self._takes_over = takes_over
+        self.begin = asyncio.Event()
+        """Set by the supervisor when a gateway that takes over is to begin."""
         self.spool = Spool(
             settings.folder.spool.resolve(),
             f"g{index}",
@@ -92,35 +108,73 @@ class Gateway:
         )
         self.follows = Follows(lambda: engine.streams if self._engine_open and engine else None)
         self.sockets = Sockets(_terms(settings), self.exchange, self.web, self.channels, self.follows)
-        own = Own(lambda: engine if self._engine_open else None, self.unready, Tokens(secret))
+        tokens = Tokens(secret)
+        own = Own(lambda: engine if self._engine_open else None, self.unready, tokens)
+        times = Times(settings.stream_poll, settings.stream_heartbeat, settings.stream_sse)
+        self.streams = Face(
+            lambda: engine if self._engine_open else None,
+            Access(tokens, self.exchange, self.web),
+            Reading(self.follows, times),
+            self.web,
+        )
         limits = Limits(settings.max_target, settings.max_head, settings.max_headers)
-        self.app = GatewayApp(self.web, self.sockets, own, settings.max_connections, limits)
+        entry = _entry(settings)
+        self.app = GatewayApp(self.web, self.sockets, own, settings.max_connections, limits, entry)
         self.server = HttpServer(
             self.app,
             keep_alive=settings.keepalive_timeout,
             head_timeout=settings.head_timeout,
             send_timeout=settings.send_timeout,
+            door=not entry.plain,
         )
+        self.socketio = SocketIO(
+            self.exchange,
+            self.web,
+            index,
+            settings.gateways,
+            settings.folder.run,
+            SocketioBounds(
+                settings.outbox_bytes,
+                settings.outbox_age,
+                settings.inbox,
+                settings.max_connections,
+                settings.socketio_recovery,
+                settings.socketio_slow_client == "drop",
+            ),
+            root_path=settings.root_path,
+            admit=self.sockets.admission_wait,
+        )
+        self.app.socketio = self.socketio
+        self.app.streams = self.streams
+        self.socketio.counted(self.app.count, self.app.depart)
+        self.channels.listen(CHANNEL, self.socketio.hub.heard)
         self.balance = Balance(settings.folder.run, index, settings.gateways, self.server.adopt)
         self.app.balance = self.balance
         self.report = Report(self.app, self.web, self.exchange, self.sockets, self.spool, self.unready)
         metrics = Metrics(self.report)
         account = Account(metrics, settings.access_log, settings.access_log_format)
         self.web.on_done, self.sockets.on_done, self.app.on_done = account, account.handshake, account.own
+        self.web.on_refused = account.own
         self.admin = AdminListener(metrics, settings.folder.admin(index), _numbered(settings.metrics, index))
 
     async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
         """Serve until `stop`, then drain: not ready first, requests finished, sockets closed with 1012."""
-        self.spool.prepare()
+        self.spool.prepare(alone=not self._takes_over)
         _calm_gc()
         await self.exchange.listen(self._link)
-        await self.server.start(self._listeners)
-        await self.admin.start()
-        self.balance.start()
+        if not self._takes_over:
+            await self._open()
         tasks = [asyncio.create_task(one) for one in (self._reach_engine(), self.channels.run(), self._seconds())]
-        ready()
+        if self.app.entry.certificates is not None:
+            tasks.append(asyncio.create_task(self.app.entry.certificates.watch()))
         try:
-            await self._drain(await stop.wait())
+            if self._takes_over:
+                await self._could_serve()
+            ready()
+            stopped = asyncio.ensure_future(stop.wait())
+            if self._takes_over:
+                await self._take_over(stopped)
+            await self._drain(await stopped)
         finally:
             for task in tasks:
                 task.cancel()
@@ -129,6 +183,29 @@ class Gateway:
             await self.follows.close()
             await self.exchange.close()
             await self._leave_engine()
+
+    def hand_on(self) -> None:
+        """A newer gateway serves in this place: at the stop that follows, sockets move to it little by little."""
+        self._successor = True
+
+    async def _open(self) -> None:
+        """Take connections."""
+        await self.server.start(self._listeners)
+        await self.admin.start()
+        self.balance.start()
+        await self.socketio.start()
+
+    async def _could_serve(self) -> None:
+        """Wait until nothing is missing but the word to begin."""
+        while self.unready() is not None:  # noqa: ASYNC110 - links and engine come by many ways
+            await asyncio.sleep(ENGINE_PAUSE / 5)
+
+    async def _take_over(self, stopped: asyncio.Future[float]) -> None:
+        begun = asyncio.ensure_future(self.begin.wait())
+        await asyncio.wait([begun, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if begun.done():
+            await self._open()
+        begun.cancel()
 
     def unready(self) -> str | None:
         """Why this gateway is not ready; None when it is."""
@@ -146,8 +223,11 @@ class Gateway:
         if self.exchange.links:  # otherwise nothing was ever served
             active, sockets = self.web.active, len(self.sockets.wires)
             log.info("stopping: %d requests and %d sockets have at most %.1f s to end", active, sockets, seconds)
+        self.streams.stop()
         budget = max(0.2, seconds - 0.5)
-        await asyncio.gather(self.server.stop(budget), self.sockets.drain(budget))
+        await asyncio.gather(
+            self.server.stop(budget), self.sockets.drain(budget, gradual=self._successor), self.socketio.drain(budget)
+        )
 
     async def _reach_engine(self) -> None:
         """Open the engine, for as long as that takes; its own connection heals after that."""
@@ -180,6 +260,7 @@ class Gateway:
             try:
                 self.balance.tell(self.app.connections)
                 self.sockets.second()
+                self.socketio.second()
                 self.server.second(loop.time())
                 self._publish_stats(self.report())
             except Exception:
@@ -194,6 +275,22 @@ def _exchange(settings: Settings, index: int, spool: str) -> Exchange:
     learner = Learner(settings.fast_ms / 1000, settings.lane)
     lanes = settings.lanes and settings.slow_workers > 0
     return Exchange(bounds, learner, lanes=lanes, index=index, spool=spool, now=time.monotonic)
+
+
+def _entry(settings: Settings) -> Entry:
+    if not settings.tls_cert and (settings.tls_key or settings.tls_client_ca):
+        raise ConfigError("tls_key and tls_client_ca need tls_cert: the file with the certificate chain (PEM).")
+    certificates = None
+    if settings.tls_cert:
+        certificates = Certificates(
+            settings.tls_cert,
+            settings.tls_key,
+            settings.tls_key_password,
+            settings.tls_ciphers,
+            settings.tls_client_ca,
+        )
+    proxies = Trust(settings.trusted_proxies) if settings.proxy_protocol else None
+    return Entry(certificates, proxies, settings.head_timeout)
 
 
 def _terms(settings: Settings) -> Terms:
@@ -211,6 +308,7 @@ def _terms(settings: Settings) -> Terms:
         sockets_per_address=settings.sockets_per_address,
         sockets_per_key=settings.sockets_per_key,
         handshakes=settings.handshakes,
+        deflate=Deflate(settings.deflate_window, settings.deflate_takeover) if settings.deflate else None,
     )
 
 

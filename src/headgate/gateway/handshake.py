@@ -72,6 +72,9 @@ class Handshake(asyncio.Protocol):
         self.address = ""
         """The client's, while it is counted here."""
         self.done = False
+        self.answered = (0, 0)
+        """Status and bytes of the answer, once there is one: 101, a refusal's, or 499 when the client went away."""
+        self.on_end: Callable[[Handshake], None] = lambda _: None
 
     def data_received(self, data: bytes) -> None:
         self._early.append(data)
@@ -82,7 +85,7 @@ class Handshake(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.http_protocol.leave()
         if not self.done:
-            self._over()
+            self._over(499)
             if self.task is not None:
                 self.task.client_gone()
 
@@ -92,20 +95,26 @@ class Handshake(asyncio.Protocol):
     def refuse(self, told: Page) -> None:
         """Answer with an HTTP response instead, and end the connection."""
         if not self.done:
-            self._over()
+            self._over(told.status, len(told.body))
             self._sockets.refused += 1
             self.transport.write(told.wire())
             self.transport.close()
 
-    def _over(self) -> None:
+    def end(self, status: int, sent: int = 0) -> None:
+        """It is decided."""
         self.done = True
+        self.answered = (status, sent)
+        self.on_end(self)
+
+    def _over(self, status: int, sent: int = 0) -> None:
         self._sockets.given_up(self)
+        self.end(status, sent)
 
 
 class OpenTask(Task):
     """The app's part of a handshake."""
 
-    __slots__ = ("_handshake", "_scope", "_sockets", "connection_id")
+    __slots__ = ("_handshake", "_scope", "_sockets", "connection_id", "run")
 
     def __init__(self, sockets: Host, handshake: Handshake, handler: str, scope: Scope) -> None:
         super().__init__(handler)
@@ -113,12 +122,15 @@ class OpenTask(Task):
         self._handshake = handshake
         self._scope = scope
         self.connection_id = new_id()
+        self.run = 0.0
+        """Seconds that the app took to decide."""
 
     def begin(self, send: Callable[[ToWorker], None]) -> None:
         send(Open(self.stream, self.connection_id, self.handler, self._scope))
 
     def take(self, message: Any) -> None:
         sockets, handshake = self._sockets, self._handshake
+        self.run = getattr(message, "run", 0.0)
         if isinstance(message, Accept):
             self._accept(message)
             return

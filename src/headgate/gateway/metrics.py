@@ -23,10 +23,14 @@ COUNTERS: Final = frozenset(
     [
         "turned_away",
         "stalled_responses",
+        "bad_proxy_headers",
+        "failed_tls_handshakes",
         "handed_over",
         "refused_handshakes",
         "closed_slow",
         "closed_silent",
+        "closed_broken",
+        "closed_too_big",
         "evicted",
         "dropped_messages",
         "bounced",
@@ -126,6 +130,7 @@ class AdminListener:
         self._path = path
         self._address = address
         self._servers: list[asyncio.Server] = []
+        self._bound = 0  # the inode of our socket's file: a successor's may lie in its place
 
     async def start(self) -> None:
         """Listen. What cannot be listened on is logged: a gateway serves without its metrics too."""
@@ -134,16 +139,21 @@ class AdminListener:
             self._path.unlink(missing_ok=True)
             self._servers.append(await asyncio.start_unix_server(self._serve, str(self._path)))
             os.chmod(self._path, 0o600)
+            self._bound = self._path.stat().st_ino
             if self._address:
                 host, _, port = self._address.rpartition(":")
-                self._servers.append(await asyncio.start_server(self._serve, host.strip("[]"), int(port)))
+                self._servers.append(
+                    await asyncio.start_server(self._serve, host.strip("[]"), int(port), reuse_port=True)
+                )
         except (OSError, ValueError) as exc:
             log.error("the metrics cannot be served at %s %s: %s", self._path, self._address, exc)
 
     async def close(self) -> None:
         for server in self._servers:
             server.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._bound:
+                self._path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

@@ -71,10 +71,14 @@ class Report:
             "outboxes": len(sockets.waiting),
             "turned_away": self._app.turned_away,
             "stalled_responses": self._app.stalled,
+            "bad_proxy_headers": self._app.entry.bad_headers,
+            "failed_tls_handshakes": self._app.entry.failed_handshakes,
             "handed_over": self._app.balance.handed if self._app.balance is not None else 0,
             "refused_handshakes": sockets.refused,
             "closed_slow": sockets.closed_slow,
             "closed_silent": sockets.closed_silent,
+            "closed_broken": sockets.closed_broken,
+            "closed_too_big": sockets.closed_too_big,
             "evicted": sockets.sessions.evicted,
             "handshakes": len(sockets.handshakes),
             "dropped_messages": sockets.dropped_so_far(),
@@ -82,6 +86,7 @@ class Report:
             "lost": exchange.lost,
             "expired": exchange.expired,
             "spool_files": self._spool.files,
+            **(self._app.socketio.stats() if self._app.socketio is not None else {}),
         }
 
     def lanes(self) -> dict[str, dict[str, Any]]:

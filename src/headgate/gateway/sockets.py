@@ -19,11 +19,12 @@ from headgate.gateway import codes, sessions
 from headgate.gateway.admission import Admission
 from headgate.gateway.channels import Channels
 from headgate.gateway.connection import Connection
+from headgate.gateway.deflate import Deflate
 from headgate.gateway.events import Peek
 from headgate.gateway.exchange import Exchange, WorkerLink
 from headgate.gateway.follows import Follows
 from headgate.gateway.handshake import Handshake, OpenTask, check, response
-from headgate.gateway.heads import BadHead
+from headgate.gateway.heads import BadHead, Head
 from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.limits import Bucket, PerKey
 from headgate.gateway.loops import LoopConnection
@@ -57,6 +58,7 @@ class Terms(msgspec.Struct, frozen=True):
     sockets_per_address: int
     sockets_per_key: int
     handshakes: int
+    deflate: Deflate | None = None
 
 
 class Sockets:
@@ -82,6 +84,7 @@ class Sockets:
         """Those with an outbox."""
         self.wires: set[Wire] = set()
         self.refused = self.closed_slow = self.closed_silent = self.dropped = self.opened_total = 0
+        self.closed_broken = self.closed_too_big = 0
         self._web = web
         self._peek = Peek(terms.event_field)
         self._peeks: dict[tuple[str, ...], Peek] = {}
@@ -95,6 +98,8 @@ class Sockets:
         """Those under way: sent to the app, or waiting for a slot."""
         self.sessions = Sessions(lambda claim: channels.tell(sessions.CHANNEL, claim))
         channels.listen(sessions.CHANNEL, self.sessions.heard)
+        self.on_done: Callable[[dict[str, Any], Head, Handshake], None] = lambda *_: None
+        """Hears of each handshake's end."""
         self.on_departed: Callable[[], None] = lambda: None
         """Called when a socket's TCP connection is gone."""
         exchange.on_effects = self.effects
@@ -104,7 +109,11 @@ class Sockets:
     def upgrade(self, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         """A handshake came on an HTTP connection."""
         handshake = check(self, protocol, target.decode("latin-1"), headers)
+        raw_path, _, query = target.partition(b"?")
+        said = {"method": "GET", "raw_path": raw_path, "query_string": query, "headers": headers}
+        handshake.on_end = lambda ended: self.on_done(said, Head(protocol.client, "ws"), ended)
         if handshake.done:
+            handshake.on_end(handshake)
             return
         if self._stopping:
             handshake.refuse(page(503, "stopping", "This server is about to stop: connect again.", retry_after=1))
@@ -130,7 +139,7 @@ class Sockets:
                 self.leave_loop(task, link, accept)
             return
         self.handshakes.discard(handshake)
-        handshake.done = True
+        handshake.end(101)
         connection: Connection
         if accept.native:
             connection = NativeConnection(self, task.connection_id, scope, accept)
@@ -156,8 +165,12 @@ class Sockets:
         self.exchange.end(task, accept.handler, accept.run, whole=False)
         link.transport.send(Closed(task.stream, codes.ABNORMAL, "the client went away during the handshake"))
 
+    def admission_wait(self) -> float:
+        """Seconds after which a new connection may be asked for; 0 when now is right."""
+        return self._admission.refused(len(self.handshakes), self.now()) or 0.0
+
     def new_protocol(self) -> ServerProtocol:
-        return new_protocol(self.terms.max_message)
+        return new_protocol(self.terms.max_message, self.terms.deflate)
 
     def new_outbox(self, connection: Connection) -> Outbox:
         self.waiting.add(connection)
@@ -220,15 +233,24 @@ class Sockets:
             for wire in list(self._wheel[self._turn]):
                 self._keep_alive(wire, now)
 
-    async def drain(self, seconds: float) -> None:
-        """Close every socket with 1012, spread over time so that not all come back at once."""
+    async def drain(self, seconds: float, *, gradual: bool = False) -> None:
+        """Close every socket with 1012, spread over time so that not all come back at once.
+
+        Args:
+            seconds: there are for it.
+            gradual: another gateway has the place already: take most of the time; the client may come back at once.
+        """
         self._stopping = True
         wires = [wire for wire in self.wires if wire.open]
-        pause = min(seconds * 0.6 / max(1, len(wires)), 1 / DRAIN_PER_SECOND)
+        pause = seconds * 0.6 / max(1, len(wires))
+        if not gradual:
+            pause = min(pause, 1 / DRAIN_PER_SECOND)
+        together = max(1, min(20, int(0.1 / pause)))
         for number, wire in enumerate(wires):
-            wire.close(codes.RESTART, f"the server restarts; retry in {0.2 + random.random() * 2:.1f} s")
-            if number % 20 == 19:
-                await asyncio.sleep(20 * pause)
+            wait = 0.1 + random.random() * (0.4 if gradual else 2.1)
+            wire.close(codes.RESTART, f"the server restarts; retry in {wait:.1f} s")
+            if number % together == together - 1:
+                await asyncio.sleep(together * pause)
         until = self.now() + max(0.5, seconds * 0.3)
         while self.wires and self.now() < until:  # noqa: ASYNC110 - they end by many ways, one by one
             await asyncio.sleep(0.05)
@@ -256,6 +278,8 @@ class Sockets:
             handshake.refuse(page(404, "not_found", "There is no WebSocket at this address."))
             return
         head = self._web.read_head(scope)
+        scope["method"] = "GET"
+        handshake.on_end = lambda ended: self.on_done(scope, head, ended)
         handshake.address = head.client[0] if head.client is not None and self.terms.sockets_per_address else ""
         if not self._addresses.take(handshake.address):
             handshake.address = ""
@@ -284,6 +308,8 @@ class Sockets:
         self._wheel[self.opened_total % len(self._wheel)].add(wire)
 
     def _lost(self, wire: Wire) -> None:
+        self.closed_broken += wire.failed != 0
+        self.closed_too_big += wire.failed == codes.TOO_BIG
         self.wires.discard(wire)
         for slot in self._wheel:
             slot.discard(wire)

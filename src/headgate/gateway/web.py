@@ -60,10 +60,12 @@ class Web:
         self._exchange = exchange
         self._spool = spool
         self._trust = trust
-        self._root_path = root_path.rstrip("/")
+        self._root_path = self.root_path = root_path.rstrip("/")
         self._timeout = request_timeout
         self._ids = Requests()
         self.active = 0
+        self.on_refused: Callable[[Message, RequestHead, int, int, float], None] = lambda *_: None
+        """Hears of those that never reach the app: scope, head, status, bytes, seconds."""
         self.on_done: Callable[[Message, RequestHead, Call, int, int], None] | None = None
         """Hears of each request's end: scope, head, call, status, bytes sent (for the access log and metrics)."""
 
@@ -114,9 +116,9 @@ class Web:
         try:
             head = self.read_head(scope)
         except BadHead as exc:
-            await _send_page(
-                send, page(400, "malformed", f"The request has {exc}. Check the client or the proxy."), b""
-            )
+            told = page(400, "malformed", f"The request has {exc}. Check the client or the proxy.")
+            await _send_page(send, told, b"")
+            self._refused(scope, RequestHead(scope["client"], scope["scheme"]), told)
             return
         body = await self._body(scope, head, receive, send) if head.length or head.chunked else _NOTHING
         if body is None:
@@ -141,7 +143,11 @@ class Web:
 
     async def _body(self, scope: Message, head: RequestHead, receive: Receive, send: Send) -> Body | None:
         """The whole body; None when there will be none and the client was told."""
-        refuse: Callable[[Page], None] = scope[REFUSE]
+
+        def refuse(told: Page) -> None:
+            scope[REFUSE](told)
+            self._refused(scope, head, told)
+
         if head.length > self._spool.most:
             refuse(self._too_large())
             return None
@@ -159,7 +165,11 @@ class Web:
                 507, "spool_full", "The server cannot keep the body: its disk fails or is full.", retry_after=30
             )
             await _send_page(send, told, head.request_id.encode())
+            self._refused(scope, head, told)
         return None
+
+    def _refused(self, scope: Message, head: RequestHead, told: Page) -> None:
+        self.on_refused(scope, head, told.status, len(told.body), 0.0)
 
     def _too_large(self) -> Page:
         return page(413, "body_too_large", f"The body is over {self._spool.most} bytes, the setting max_body.")
