@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.fixtures import StartHeadgate
 from tests.support.headgate import Headgate
@@ -120,6 +121,74 @@ async def test_a_gateway_that_is_killed_is_back_with_all_its_workers(
     async with httpx.AsyncClient(timeout=10) as client:
         assert (await client.get(server.url + "/")).text == "ok"
     assert len(server.children()["app"]) == 2, "no app worker was touched"
+
+
+class Moving:
+    """A client that connects again when it is told to, and counts how its connections ended."""
+
+    def __init__(self, server: Headgate) -> None:
+        self.codes: Counter[int | None] = Counter()
+        self.answers = 0
+        self.stop = False
+        self._server = server
+
+    async def run(self) -> None:
+        while not self.stop:
+            async with connect(self._server.ws_url + "/ws", open_timeout=30) as sock:
+                try:
+                    while not self.stop:
+                        await sock.send("{}")
+                        await sock.recv()
+                        self.answers += 1
+                        await asyncio.sleep(0.02)
+                except ConnectionClosed:
+                    self.codes[sock.close_code] += 1
+                    assert "retry in" in (sock.close_reason or "")
+
+
+async def test_new_gateways_take_over_little_by_little_and_fail_no_request(
+    headgate_server: StartHeadgate, workdir: Path
+) -> None:
+    (workdir / "moved.py").write_text(APP)
+    options = ("--workers", "1", "--jobs", "0", "--gateways", "2")
+    server = await asyncio.to_thread(
+        headgate_server, "moved:app", *options, app_folder=workdir, env={"HEADGATE_MOVE_TIMEOUT": "4"}
+    )
+    before = server.children()["gateway"]
+    clients = [Moving(server) for _ in range(20)]
+    running = [asyncio.create_task(one.run()) for one in clients]
+    statuses: Counter[int] = Counter()
+    done = asyncio.Event()
+
+    async def ask() -> None:
+        while not done.is_set():
+            async with httpx.AsyncClient(timeout=30) as client:  # a connection of its own each time
+                statuses[(await client.get(server.url + "/")).status_code] += 1
+
+    asking = asyncio.create_task(ask())
+    async with asyncio.timeout(90):
+        while min(one.answers for one in clients) < 5:  # noqa: ASYNC110 - counts of many tasks
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(server.command, "reload", "--gateways", seconds=90)
+        assert set(before) & set(server.children()["gateway"]), "the old ones serve their sockets still"
+        while set(before) & set(server.children()["gateway"]):
+            await asyncio.sleep(0.1)
+        answered = [one.answers for one in clients]
+        while any(one.answers < was + 5 for one, was in zip(clients, answered, strict=True)):
+            await asyncio.sleep(0.02)
+        done.set()
+        for one in clients:
+            one.stop = True
+        await asyncio.gather(asking, *running)
+    assert [dict(one.codes) for one in clients] == [{1012: 1}] * 20, "each was moved once, and told so"
+    assert set(statuses) == {200}, statuses
+    assert len(server.children()["gateway"]) == 2
+    async with asyncio.timeout(20):
+        while sum([await sockets_of(server, gateway) for gateway in range(2)]):
+            await asyncio.sleep(0.05)
+    links = sorted(path.name for path in (server.data / "run").glob("gateway.*"))
+    assert links == ["gateway.0.2.sock", "gateway.1.2.sock"]
+    assert "ERROR" not in server.log()
 
 
 async def sockets_of(server: Headgate, gateway: int) -> int:

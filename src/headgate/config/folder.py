@@ -31,6 +31,11 @@ class DataFolder:
         return self.root / "offload"
 
     @property
+    def marks(self) -> Path:
+        """What each job worker is running, for whoever sees it die."""
+        return self.run / "marks"
+
+    @property
     def database(self) -> Path:
         """The embedded broker's SQLite file."""
         return self.root / "broker.db"
@@ -59,9 +64,9 @@ class DataFolder:
         """Where the embedded broker is dialled."""
         return self.run / "broker.sock"
 
-    def link(self, gateway: int) -> Path:
-        """The link socket of a gateway."""
-        return self.run / f"gateway.{gateway}.sock"
+    def link(self, gateway: int, number: int = 1) -> Path:
+        """The link socket of a gateway; the second and later ones are those of gateways that take over."""
+        return self.run / (f"gateway.{gateway}.sock" if number == 1 else f"gateway.{gateway}.{number}.sock")
 
     def admin(self, gateway: int) -> Path:
         """Where a gateway serves its metrics."""

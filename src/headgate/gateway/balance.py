@@ -91,6 +91,7 @@ class Balance:
         self._adopt = adopt
         self._table: Table | None = None
         self._socket: socket.socket | None = None
+        self._bound = 0  # the inode of our socket's file: a successor's may lie in its place
         self.handed = self.taken = 0
 
     def start(self) -> None:
@@ -103,6 +104,7 @@ class Balance:
             path = self._path(self._index)
             path.unlink(missing_ok=True)
             sock.bind(str(path))
+            self._bound = path.stat().st_ino
             self._table = Table(self._folder / "balance", self._index)
         except OSError as exc:
             log.warning("connections are not balanced between the gateways: %s", exc)
@@ -140,12 +142,15 @@ class Balance:
         """Take no more; what lies in the queue is taken first."""
         if self._table is not None:
             self._table.retire()
+            self._table = None
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._arrivals()
             self._socket.close()
             self._socket = None
-            self._path(self._index).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if (path := self._path(self._index)).stat().st_ino == self._bound:
+                    path.unlink()
 
     def _path(self, index: int) -> Path:
         return self._folder / f"hand.{index}.sock"

@@ -69,10 +69,10 @@ class Spool:
         self._numbers = itertools.count(1)
         self.files = 0
 
-    def prepare(self) -> None:
-        """Make the folder, and remove what an earlier run left."""
+    def prepare(self, *, alone: bool = True) -> None:
+        """Make the folder, and, unless one of the same prefix is at work still, remove what an earlier run left."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in self.folder.glob(f"{self._prefix}-*"):
+        for left in [] if not alone else self.folder.glob(f"{self._prefix}-*"):
             with contextlib.suppress(OSError):
                 left.unlink()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from headgate.apps.plan import WorkerPlan
 from headgate.apps.worker import AppWorker
 from headgate.declare import binding
+from headgate.declare.socketio import hook as socketio
 from headgate.library import secret_of
 from headgate.roles.choose import open_bridge
 from headgate.roles.pools import with_pools
@@ -22,7 +23,8 @@ def service(child: Child) -> AppWorker:
         generation=child.generation,
         links=child.links,
         slots=settings.threads if lane == "fast" else settings.slow_threads,
-        lanes=settings.lanes,
+        most_slots=settings.slow_threads_most if lane == "slow" else 0,
+        lanes=settings.lanes and settings.slow_workers > 0,
         loop_threads=settings.loop_threads,
         inbox=settings.inbox,
         event_field=settings.event_field,
@@ -31,6 +33,7 @@ def service(child: Child) -> AppWorker:
     )
 
     def bind_engine() -> None:
+        socketio.prepare(settings.folder.run)
         bridge = open_bridge(settings.broker, settings.data, settings)
         bridge.open()
         binding.bind(
@@ -40,7 +43,9 @@ def service(child: Child) -> AppWorker:
             url_ttl=settings.result_ttl,
         )
 
-    return AppWorker(plan, bind_engine, with_pools(child.report))
+    worker = AppWorker(plan, bind_engine, with_pools(child.report))
+    child.on_message("links", lambda data: worker.dial(data["paths"]))
+    return worker
 
 
 def main() -> None:

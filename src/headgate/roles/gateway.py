@@ -14,7 +14,7 @@ def service(child: Child) -> Gateway:
     settings = child.settings
     if child.link is None:
         raise ConfigError("a gateway needs its link socket, and the supervisor gave it none")
-    return Gateway(
+    gateway = Gateway(
         settings,
         index=child.index,
         listeners=child.listeners,
@@ -22,7 +22,11 @@ def service(child: Child) -> Gateway:
         engine=open_engine(settings.broker, settings.data, settings),
         secret=_secret(settings),
         publish_stats=child.report,
+        takes_over=child.takes_over,
     )
+    child.on_message("begin", lambda _: gateway.begin.set())
+    child.on_message("successor", lambda _: gateway.hand_on())
+    return gateway
 
 
 def _secret(settings: Settings) -> str:

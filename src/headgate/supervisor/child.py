@@ -70,6 +70,11 @@ class Child:
         self._lock = threading.Lock()
         self._call: Callable[[Callable[[], None]], object] = lambda call: call()
 
+    @property
+    def takes_over(self) -> bool:
+        """Whether another process serves in this place until the notice `begin` comes (a gateway of a reload)."""
+        return self.generation > 1 and self.replaces is None
+
     @classmethod
     def from_environment(cls) -> Child:
         """The child that the supervisor started this process as.

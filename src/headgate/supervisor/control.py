@@ -28,6 +28,8 @@ class Question(msgspec.Struct, frozen=True):
 
     do: Literal["status", "reload", "stop"]
     quick: bool = False
+    gateways: bool = False
+    """Of a reload: the gateways too."""
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ from headgate.supervisor.events import (
     StopAsked,
     Tell,
     Tick,
+    Unlink,
 )
 from headgate.supervisor.liveness import Verdict
 from headgate.supervisor.roster import PLANNED_ENDS, Phase, Post, Reload, Run
@@ -65,7 +66,7 @@ class Crew:
         self._numbers = itertools.count(1)
         self._generations = itertools.count(2)
         self._reload: Reload | None = None
-        self._waiting: list[int] = []
+        self._waiting: list[ReloadAsked] = []
         self._stop_by = 0.0
         self._outcome = Finish(0)
         self._deaths: list[dict[str, Any]] = []
@@ -171,6 +172,8 @@ class Crew:
 
     def _gone(self, run: Run, status: int, now: float) -> None:
         del self.runs[run.id]
+        if run.place.role == "gateway":
+            self._orders.append(Unlink(run.id))
         self._tell_of_death(run)
         if self.mode == "stopping":
             self._advance_stop(now)
@@ -224,18 +227,19 @@ class Crew:
         if self.mode == "stopping":
             self._orders.append(Answer(event.ticket, Failed("Headgate is stopping.", "", False)))
             return
-        self._waiting.append(event.ticket)
+        self._waiting.append(event)
         self._begin_waiting_reload(now)
 
     def _begin_waiting_reload(self, now: float) -> None:
         """Start the next generation, unless the boot or another reload is under way: then it comes after that."""
         if not self._waiting or self._reload or self.mode != "running":
             return
-        reload = Reload(next(self._generations), self._waiting)
+        roles = RELOADED | {"gateway"} if any(asked.gateways for asked in self._waiting) else RELOADED
+        reload = Reload(next(self._generations), [asked.ticket for asked in self._waiting])
         self._reload, self._waiting = reload, []
         self._orders.append(Announce("reloading"))
         for place in self.posts:
-            if place.role in RELOADED:
+            if place.role in roles:
                 reload.runs[place] = self._spawn(place, reload.generation, None, now)
         self._say("info", f"Generation {reload.generation} is starting")
         self._advance_reload(now)
@@ -251,11 +255,21 @@ class Crew:
                 self._send_stop(run, self._limits.stop, now)
         for place, number in reload.runs.items():
             post = self.posts[place]
+            if place.role == "gateway":
+                self._orders.append(Tell(number, "begin", {}))
             if post.run is not None and post.run in self.runs:
-                self._send_stop(self.runs[post.run], self._limits.reload, now)
+                self._retire(self.runs[post.run], now)
             post.run, post.restart_at, post.crashes = number, None, 0
         self._say("info", f"Generation {reload.generation} serves")
         self._end_reload(reload, None, now)
+
+    def _retire(self, run: Run, now: float) -> None:
+        """One of the old generation finishes: its work, or a gateway its sockets."""
+        if run.place.role == "gateway":
+            self._orders.append(Tell(run.id, "successor", {}))
+            self._send_stop(run, self._limits.move, now)
+        else:
+            self._send_stop(run, self._limits.reload, now)
 
     def _abort_reload(self, failure: Failed, now: float) -> None:
         reload = self._reload
@@ -300,7 +314,7 @@ class Crew:
             self.mode = "stopping"
             self._orders.append(Announce("stopping"))
             stopping = Failed("Headgate was stopped meanwhile.", "", False)
-            tickets = [*(self._reload.tickets if self._reload else []), *self._waiting]
+            tickets = [*(self._reload.tickets if self._reload else []), *(asked.ticket for asked in self._waiting)]
             self._orders += [Answer(ticket, stopping) for ticket in tickets]
             self._reload, self._waiting = None, []
         self._advance_stop(now)

@@ -94,6 +94,8 @@ class ReloadAsked:
     """`ticket` comes back in an `Answer`."""
 
     ticket: int
+    gateways: bool = False
+    """New gateways too, to which the sockets of the old ones move little by little."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,13 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Unlink:
+    """A gateway has ended: its link socket is free, or closed if another gateway has taken its place."""
+
+    run: int
+
+
+@dataclass(frozen=True)
 class Announce:
     """The state of the whole has changed: what service managers and the start-up table wait for."""
 
@@ -175,4 +184,4 @@ class Finish:
     failure: Failed | None = None
 
 
-Order = Spawn | SendStop | Kill | Tell | Probe | Announce | Say | Answer | Finish
+Order = Spawn | SendStop | Kill | Tell | Probe | Unlink | Announce | Say | Answer | Finish

@@ -21,6 +21,7 @@ from headgate.supervisor.channel import Brief
 from headgate.supervisor.control import ControlServer, Question, Reply
 from headgate.supervisor.crew import Crew
 from headgate.supervisor.events import Event, Finish, Order
+from headgate.supervisor.links import LinkSockets
 from headgate.supervisor.logs import LEVELS
 from headgate.supervisor.members import Members
 from headgate.supervisor.notify import Notifier
@@ -113,8 +114,8 @@ class Supervisor:
             stack.callback(passed.close)
         ours = stack.enter_context(sockets.Opened())
         self._public = [given] * gateways if given else ours.public(self._settings.bind, gateways)
-        self._link_paths = [self._folder.link(index) for index in range(gateways)]
-        self._links = [ours.unix(path, 0o600) for path in self._link_paths]
+        self._links = LinkSockets(self._folder.link, lambda path: ours.unix(path, 0o600), ours.close)
+        self._links.prepare(gateways)
 
     def _turn(self) -> None:
         """Wait for something, take all of it in, then let time pass: silence is judged after listening."""
@@ -147,6 +148,8 @@ class Supervisor:
                 self._members.send(run, channel.Notice(kind, data))
             case events.Probe(run):
                 self._members.probe(run)
+            case events.Unlink(run):
+                self._unlink(run)
             case events.Announce(state):
                 self._announce(state)
             case events.Say(level, text):
@@ -169,11 +172,18 @@ class Supervisor:
             supervisor=os.getpid(),
             channel=-1,
             listeners=tuple(each.fileno() for each in self._public[place.index]) if gateway else (),
-            link=self._links[place.index].fileno() if gateway else None,
-            links=tuple(map(str, self._link_paths)) if place.role == "app" else (),
+            link=self._links.take(order.run, place.index).fileno() if gateway else None,
+            links=self._links.paths if place.role == "app" else (),
             replaces=order.replaces,
             processes=code_processes(self._settings) if place.role in RELOADED else 0,
         )
+
+    def _unlink(self, gateway: int) -> None:
+        """A gateway is gone for good: app workers need not dial it any more."""
+        if self._links.release(gateway):
+            for number, run in self._crew.runs.items():
+                if run.place.role == "app":
+                    self._members.send(number, channel.Notice("links", {"paths": list(self._links.paths)}))
 
     def _announce(self, state: str) -> None:
         if state == "reloading":
@@ -221,7 +231,7 @@ class Supervisor:
         else:
             ticket = next(self._numbers)
             self._tickets[ticket] = caller
-            self._happened(events.ReloadAsked(ticket))
+            self._happened(events.ReloadAsked(ticket, question.gateways))
 
     def _answer_reload(self, ticket: int, failure: channel.Failed | None) -> None:
         caller = self._tickets.pop(ticket, None)

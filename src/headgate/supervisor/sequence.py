@@ -41,7 +41,14 @@ class Limits:
     stop: float = 30.0
     reload: float = 3600.0
     heartbeat: float = 15.0
+    move: float = 120.0
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        return cls(settings.boot_timeout, settings.stop_timeout, settings.reload_timeout, settings.heartbeat_timeout)
+        return cls(
+            settings.boot_timeout,
+            settings.stop_timeout,
+            settings.reload_timeout,
+            settings.heartbeat_timeout,
+            settings.move_timeout,
+        )

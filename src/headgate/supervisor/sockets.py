@@ -30,10 +30,7 @@ class Opened:
 
     def __exit__(self, *_: object) -> None:
         for listener in self._sockets:
-            path = listener.getsockname() if listener.family == socket.AF_UNIX else None
-            listener.close()
-            if path:
-                Path(path).unlink(missing_ok=True)
+            _close(listener)
 
     def public(self, bind: Sequence[str], gateways: int) -> list[list[socket.socket]]:
         """The public listening sockets of each gateway, by the `bind` setting.
@@ -52,11 +49,23 @@ class Opened:
                 share.append(listener)
         return shares
 
+    def close(self, listener: socket.socket) -> None:
+        """Close one of them before the others."""
+        self._sockets.remove(listener)
+        _close(listener)
+
     def unix(self, path: Path, mode: int) -> socket.socket:
         """As the function `unix`."""
         listener = unix(path, mode)
         self._sockets.append(listener)
         return listener
+
+
+def _close(listener: socket.socket) -> None:
+    path = listener.getsockname() if listener.family == socket.AF_UNIX else None
+    listener.close()
+    if path:
+        Path(path).unlink(missing_ok=True)
 
 
 def from_systemd(environ: MutableMapping[str, str]) -> list[socket.socket]:

@@ -37,7 +37,7 @@ BROKER, GATEWAY = Place("broker", None, 0), Place("gateway", None, 0)
 FAST, SLOW, JOBS = Place("app", "fast", 0), Place("app", "slow", 0), Place("jobs", None, 0)
 ALL = (BROKER, GATEWAY, FAST, SLOW, JOBS)
 NAMES = {"broker": BROKER, "gateway": GATEWAY, "fast": FAST, "slow": SLOW, "jobs": JOBS}
-LIMITS = Limits(boot=60, stop=30, reload=300, heartbeat=15)
+LIMITS = Limits(boot=60, stop=30, reload=300, heartbeat=15, move=90)
 
 
 class Stage:
@@ -85,7 +85,8 @@ class Stage:
         who, _, rest = line.partition(" ")
         if who in ("start", "stop", "quick", "reload"):
             simple: dict[str, Event] = {"start": Started(), "stop": StopAsked(), "quick": StopAsked(quick=True)}
-            self._feed(simple.get(who) or ReloadAsked(int(rest or 1)))
+            ticket, _, gateways = rest.partition(" ")
+            self._feed(simple.get(who) or ReloadAsked(int(ticket or 1), bool(gateways)))
         elif who == "wait":
             self._wait(float(rest))
         elif who == "sleep":  # the supervisor itself is held up: no ticks
@@ -142,8 +143,8 @@ class Stage:
                 return f"stop {self.names[run]} {seconds:g}"
             case Kill(run):
                 return f"kill {self.names[run]}"
-            case Tell(run, _, data):
-                return f"tell {self.names[run]} {data['name']}"
+            case Tell(run, kind, data):
+                return f"tell {self.names[run]} {data.get('name', kind)}"
             case Probe(run):
                 return f"probe {self.names[run]}"
             case Announce(state):

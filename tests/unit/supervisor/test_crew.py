@@ -46,6 +46,63 @@ STORIES = [
     ("a restarted one serves", [*BOOT, "fast exits 1", "fast#2 ready"], []),
     ("a restart that fails to boot ends nothing", [*BOOT, "fast exits 1", "fast#2 fails", "fast#2 exits 3"], []),
     ("crashing before others are ready", [*BOOT[:4], "fast exits 1"], ["spawn fast#2 gen 1 for app-fast-0.1-103"]),
+    # a reload with gateways: the new ones wait for the word, the old ones move their sockets
+    (
+        "reload of gateways: beside the old ones",
+        [*BOOT, "reload 1 gateways"],
+        [
+            "announce reloading",
+            "spawn gateway#2 gen 2",
+            "spawn fast#2 gen 2",
+            "spawn slow#2 gen 2",
+            "spawn jobs#2 gen 2",
+        ],
+    ),
+    (
+        "reload of gateways: taken over when all could serve",
+        [*BOOT, "reload 7 gateways", "gateway#2 ready", "fast#2 ready", "slow#2 ready", "jobs#2 ready"],
+        [
+            "tell gateway#2 begin",
+            "tell gateway successor",
+            "stop gateway 90",
+            "stop fast 300",
+            "stop slow 300",
+            "stop jobs 300",
+            "answer 7 done",
+            "announce ready",
+        ],
+    ),
+    (
+        "reload of gateways: one that cannot serve has taken nothing",
+        [*BOOT, "reload 7 gateways", "gateway#2 ready", "fast#2 fails"],
+        ["stop gateway#2 30", "kill slow#2", "kill jobs#2", "answer 7 no", "announce ready"],
+    ),
+    (
+        "the next reload ends gateways that move still",
+        [
+            *BOOT,
+            "reload 7 gateways",
+            "gateway#2 ready",
+            "fast#2 ready",
+            "slow#2 ready",
+            "jobs#2 ready",
+            "reload",
+            "fast#3 ready",
+            "slow#3 ready",
+            "jobs#3 ready",
+        ],
+        [
+            "stop gateway 30",
+            "stop fast 30",
+            "stop slow 30",
+            "stop jobs 30",
+            "stop fast#2 300",
+            "stop slow#2 300",
+            "stop jobs#2 300",
+            "answer 1 done",
+            "announce ready",
+        ],
+    ),
     # a job worker that makes place is replaced at once, however often
     ("a recycled job worker", [*BOOT, "jobs exits 0"], ["spawn jobs#2 gen 1 for jobs-0.1-105"]),
     (
