@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from headgate.gateway.balance import Balance
-from headgate.gateway.heads import BadHead, Head
 from headgate.gateway.door import Entry
+from headgate.gateway.heads import BadHead, Head
 from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.judge import Limits
 from headgate.gateway.own import PREFIX, Own

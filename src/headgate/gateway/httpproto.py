@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from headgate.gateway import judge
 from headgate.gateway.cork import Cork, Sent
 from headgate.gateway.pages import Page, page
+from headgate.gateway.proxyproto import Endpoints
 
 LINGER: Final = 2.0
 """Seconds for a refused client to take the answer and stop sending."""
@@ -26,20 +27,6 @@ REFUSE: Final = "headgate.refuse"
 """The key of a scope under which it finds what answers before the body is read, and ends the connection."""
 CORK: Final = "headgate.cork"
 """The key of a scope under which it finds the request's `Cork`."""
-
-Endpoint = tuple[str, int]
-
-
-class Endpoints:
-    """Who talks to whom, where a proxy in front tells it (PROXY protocol); None keeps the socket's own."""
-
-    __slots__ = ("client", "secure", "server")
-
-    def __init__(self, client: Endpoint | None, server: Endpoint | None, secure: bool) -> None:
-        self.client = client
-        self.server = server
-        self.secure = secure
-        """The client speaks TLS with the proxy."""
 
 
 class Front(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 from collections.abc import Iterable
+from email.utils import formatdate
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ class Page(msgspec.Struct, frozen=True):
             phrase = ""
         lines = [b"HTTP/1.1 %d %s" % (self.status, phrase.encode())]
         lines += [b"%s: %s" % pair for pair in self.headers]
+        lines.append(b"date: " + formatdate(usegmt=True).encode())
         return b"\r\n".join([*lines, b"connection: close", b"", self.body])
 
 

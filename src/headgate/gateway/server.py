@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 
 from headgate.gateway.app import GatewayApp
+from headgate.gateway.door import Door
 from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.noted import Noted
 
@@ -32,11 +33,15 @@ class HttpServer:
         app: the ASGI app, which is the protocol's `Front` too.
         keep_alive: seconds that an idle HTTP connection stays.
         head_timeout: seconds for a request's head to be complete.
+        door: whether something comes before HTTP on a connection.
         send_timeout: seconds without a byte taken after which a response is given up; 0 for no limit.
     """
 
-    def __init__(self, app: GatewayApp, *, keep_alive: float, head_timeout: float, send_timeout: float) -> None:
+    def __init__(
+        self, app: GatewayApp, *, keep_alive: float, head_timeout: float, send_timeout: float, door: bool = False
+    ) -> None:
         self._app = app
+        self._protocol: type[HttpProtocol | Door] = Door if door else HttpProtocol
         self._head_timeout = head_timeout
         self._send_timeout = send_timeout
         self._noted = Noted(log)
@@ -44,7 +49,7 @@ class HttpServer:
         self._adopting: set[asyncio.Task[None]] = set()
         config = uvicorn.Config(
             app,
-            http=HttpProtocol,
+            http=self._protocol,
             ws="websockets-sansio",  # taken over in HttpProtocol.handle_websocket_upgrade
             lifespan="off",
             interface="asgi3",
@@ -71,8 +76,8 @@ class HttpServer:
         """Serve a connection that another gateway has accepted."""
         loop = asyncio.get_running_loop()
 
-        def protocol() -> HttpProtocol:
-            made = HttpProtocol(self._server.config, self._server.server_state, {}, loop)
+        def protocol() -> HttpProtocol | Door:
+            made = self._protocol(self._server.config, self._server.server_state, {}, loop)
             made.adopted = True
             return made
 
@@ -80,7 +85,7 @@ class HttpServer:
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
 
-    async def _adopt(self, protocol: Callable[[], HttpProtocol], sock: socket.socket) -> None:
+    async def _adopt(self, protocol: Callable[[], HttpProtocol | Door], sock: socket.socket) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(protocol, sock)
         except OSError:  # the client has gone
@@ -94,6 +99,8 @@ class HttpServer:
                     protocol.refuse_late()
                 if protocol.stalled(now) > self._send_timeout > 0:
                     self._give_up(protocol)
+            elif isinstance(protocol, Door) and protocol.late(now):
+                protocol.refuse_late()
 
     def _give_up(self, protocol: HttpProtocol) -> None:
         """A client that takes nothing holds a thread of the app, in the end: it is cut off."""
