@@ -14,9 +14,10 @@ from bench.bulk.data import CREATE, FILL, MERGES
 from bench.bulk.neighbour import RATE, Neighbour, percentile
 from bench.peers import ROOT, installed, named
 from bench.result import Plot, Ratio, Result, Table, median_row, milliseconds
+from bench.rounds import Rounds, Row
 from tests.support.postgres import Postgres
 
-ROWS, MANY, ROUNDS = 200_000, 1_000_000, 3
+ROWS, MANY, ROUNDS = 200_000, 1_000_000, 5
 OPERATIONS = ("insert", "update", "upsert")
 WRITES = {
     "row_by_row": "psycopg, row by row, autocommit",
@@ -42,6 +43,7 @@ READS = {
     "adbc": "ADBC to an Arrow file",
     "arrow": "Headgate Arrow export",
 }
+BESIDE = ("none", "polite", "fast", "asyncpg")
 OURS_READ = ("rows", "pages", "csv", "arrow")
 
 
@@ -101,6 +103,13 @@ class Bench:
             turn = play(self.peers, "bench.bulk.peer_ways.reads", way, self.url)
         return {"seconds": turn["seconds"], "growth": turn["growth"]}
 
+    def turn(self, key: str) -> Row:
+        """One turn, named as `write WAY OPERATION`, `read WAY` or `beside WAY`."""
+        kind, way, *operation = key.split()
+        if kind == "write":
+            return self.write(way, *operation)
+        return self.read(way) if kind == "read" else self.beside(None if way == "none" else way)
+
     def beside(self, mode: str | None) -> dict[str, float]:
         """What another client feels while an update runs; None: no update."""
         self.fresh("update")
@@ -135,39 +144,34 @@ def _series(count: int) -> str:
 def measure(quick: bool = False) -> Result:
     """All ways, interleaved; medians of the rounds."""
     rounds, rows, many = (1, 20_000, 50_000) if quick else (ROUNDS, ROWS, MANY)
+    keys = [f"write {way} {operation}" for way in WRITES for operation in OPERATIONS]
+    keys += [*(f"read {way}" for way in READS), *(f"beside {way}" for way in BESIDE)]
+    turns = Rounds("bulk", keys, rounds, keep=not quick)
     # WAL that does not force a checkpoint in the middle of one turn and not of another
     options = {"max_wal_size": "8GB", "shared_buffers": "512MB", "checkpoint_timeout": "30min"}
     with Postgres(durable=True, options=options) as server:
         bench = Bench(server, rows)
-        writes: dict[str, dict[str, list[dict[str, float]]]] = {way: {op: [] for op in OPERATIONS} for way in WRITES}
-        reads: dict[str, list[dict[str, float]]] = {way: [] for way in READS}
-        felt: dict[str, list[dict[str, float]]] = {way: [] for way in ("none", "polite", "fast", "asyncpg")}
         bench.execute(
             f"CREATE TABLE many AS {_series(many)}", "ALTER TABLE many ADD PRIMARY KEY (id)", "VACUUM ANALYZE many"
         )
-        for number in range(rounds):
-            for way in WRITES:
-                for operation in OPERATIONS:
-                    turn = bench.write(way, operation)
-                    writes[way][operation].append(turn)
-                    _say(number, f"{WRITES[way]}, {operation}: {turn['rate']:,.0f} rows/s")
-            for way in READS:
-                reads[way].append(bench.read(way))
-                _say(number, f"{READS[way]}: {reads[way][-1]['seconds']:.2f} s")
-            for way in felt:
-                felt[way].append(bench.beside(None if way == "none" else way))
-                _say(number, f"beside {way}: p99 {milliseconds(felt[way][-1]['p99'])} ms")
-    return _result(
-        {way: {op: median_row(turns) for op, turns in by.items()} for way, by in writes.items()},
-        {way: median_row(turns) for way, turns in reads.items()},
-        {way: median_row(turns) for way, turns in felt.items()},
-        {"writes": writes, "reads": reads, "felt": felt},
+        raw = turns.run(bench.turn, _say)
+    medians = {key: median_row(found) for key, found in raw.items()}
+    result = _result(
+        {way: {operation: medians[f"write {way} {operation}"] for operation in OPERATIONS} for way in WRITES},
+        {way: medians[f"read {way}"] for way in READS},
+        {way: medians[f"beside {way}"] for way in BESIDE},
+        raw,
         (rounds, rows, many),
     )
+    turns.done()
+    return result
 
 
-def _say(number: int, text: str) -> None:
-    print(f"bulk: round {number + 1} {text}", flush=True)
+def _say(key: str, row: Row) -> str:
+    kind = key.split()[0]
+    if kind == "write":
+        return f"{key}: {row['rate']:,.0f} rows/s"
+    return f"{key}: {row['seconds']:.2f} s" if kind == "read" else f"{key}: p99 {milliseconds(row['p99'])} ms"
 
 
 Writes = dict[str, dict[str, dict[str, float]]]

@@ -102,6 +102,8 @@ def turn(engine: Engine, case: str, turns: threading.Lock) -> float:
             victims.produce()
             until(lambda: begins(folder), f"{engine.label}: the job began", 60)
             time.sleep(MIDDLE)
+            if len(begins(folder)) != 1:
+                raise RuntimeError(f"{engine.label} ran the job twice before anything was killed: {begins(folder)}")
             killed = victims.strike(case)
             time.sleep(SETTLE)
         try:
