@@ -20,9 +20,11 @@ class Cursor(Protocol):
 
     columns: tuple[str, ...]
 
-    def fetch(self, size: int) -> list[Row]: ...
+    def fetch(self, size: int) -> list[Row]:
+        """The next rows; fewer than so many only at the end."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End it; what was not read is not fetched."""
 
 
 class Source(Protocol):
@@ -82,6 +84,13 @@ class PostgresStream:
         rows = [*first, *islice(self._stream, size - len(first))]
         self._ended = len(rows) < size
         return rows
+
+    def each(self) -> Iterator[Row]:
+        """The rows one by one: faster than lists of them, whose rows are all alive at once."""
+        first, self._first = self._first, []
+        yield from first
+        yield from self._stream
+        self._ended = True
 
     def close(self) -> None:
         if self._ended or next(self._stream, None) is None:

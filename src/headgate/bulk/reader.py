@@ -12,11 +12,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from headgate.bulk import target as targets
-from headgate.bulk.cursors import Cursor, Source, open_source
+from headgate.bulk.cursors import Cursor, PostgresStream, Row, Source, open_source
 from headgate.bulk.errors import WrongTarget
 from headgate.bulk.rows import Pick, raise_short
 
-Row = tuple[Any, ...]
 CHUNK_BYTES: Final = 1 << 20
 _SAMPLE: Final = 50
 
@@ -64,7 +63,7 @@ class Reader:
         return self._pages(">") if self._key else self._pass()
 
     def __iter__(self) -> Iterator[Row]:
-        return itertools.chain.from_iterable(self.chunks())
+        return itertools.chain.from_iterable(self._pages(">")) if self._key else self._each()
 
     def dicts(self) -> Iterator[dict[str, Any]]:
         """Rows as dicts."""
@@ -77,15 +76,29 @@ class Reader:
         return ReaderSource(self)
 
     def _pass(self) -> Generator[list[Row], None, None]:
-        size = min(self._size, 100)
         with (
             closing(open_source(self._engine)) as source,
             closing(source.open(self._query, self._parameters, self._size)) as cursor,
         ):
             self.columns = cursor.columns
-            while chunk := _fetch(cursor, size):
-                size = self._fitting(chunk)
-                yield chunk
+            yield from self._lists(cursor)
+
+    def _lists(self, cursor: Cursor) -> Iterator[list[Row]]:
+        size = min(self._size, 100)
+        while chunk := _fetch(cursor, size):
+            size = self._fitting(chunk)
+            yield chunk
+
+    def _each(self) -> Generator[Row, None, None]:
+        with (
+            closing(open_source(self._engine)) as source,
+            closing(source.open(self._query, self._parameters, self._size)) as cursor,
+        ):
+            self.columns = cursor.columns
+            if isinstance(cursor, PostgresStream):
+                yield from cursor.each()
+            else:
+                yield from itertools.chain.from_iterable(self._lists(cursor))
 
     def _pages(self, comparison: str) -> Generator[list[Row], None, None]:
         size, after = min(self._size, 100), self._after

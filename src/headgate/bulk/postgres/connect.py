@@ -35,9 +35,7 @@ def connect(engine: Engine) -> psycopg.Connection[Any]:
         if isinstance(cause, psycopg.OperationalError):
             words = " ".join(str(cause).split())
             if _REFUSED.search(words):
-                raise WrongTarget(
-                    f"the server refuses the connection ({words}); correct the URL"
-                ) from error
+                raise WrongTarget(f"the server refuses the connection ({words}); correct the URL") from error
             raise TryAgain(f"no connection to the server ({words})", lost=True) from error
         raise
     connection.autocommit = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -23,8 +22,8 @@ def _inlined(connection: psycopg.Connection[Any], engine: Engine, query: Any, pa
 
 def _copy(connection: psycopg.Connection[Any], statement: str, out: Any) -> None:
     with connection.cursor().copy(statement.encode()) as copy:
-        blocks = io.BufferedReader(_Blocks(copy), _BLOCK)
-        while block := blocks.read(_BLOCK):
+        text = _Text(copy)
+        while block := text.read():
             out.write(block)
 
 
@@ -42,28 +41,29 @@ def write_lines(engine: Engine, query: Any, params: Mapping[str, Any], out: Any)
         _copy(connection, rf"COPY ({rows}) TO STDOUT (FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02')", out)
 
 
-class _Blocks(io.RawIOBase):
-    """COPY's blocks as a file to read; each read joins as many as fit, for COPY sends one for each row."""
+class _Text:
+    """COPY's text as a file to read. COPY gives a block for each row; they are joined as they come, since many kept
+    alive at once cost more than the copying."""
+
+    closed = False
 
     def __init__(self, copy: psycopg.Copy) -> None:
         self._copy = copy
-        self._rest = memoryview(b"")
+        self._joined = bytearray()
 
-    def readable(self) -> bool:
-        return True
+    def read(self, size: int = _BLOCK) -> bytes:
+        """Up to so many bytes; fewer only at the end."""
+        joined, read = self._joined, self._copy.read
+        while len(joined) < size and (block := read()):
+            joined += block
+        part = bytes(joined[:size])
+        del joined[:size]
+        return part
 
-    def readinto(self, buffer: Any) -> int:
-        filled = 0
-        while filled < len(buffer):
-            if not self._rest:
-                self._rest = memoryview(self._copy.read())
-                if not self._rest:
-                    break
-            part = self._rest[: len(buffer) - filled]
-            buffer[filled : filled + len(part)] = part
-            self._rest = self._rest[len(part) :]
-            filled += len(part)
-        return filled
+    def peek(self) -> bool:
+        """Whether there is anything."""
+        self._joined += self._copy.read()
+        return bool(self._joined)
 
 
 def write_arrow(engine: Engine, query: Any, params: Mapping[str, Any], out: Any) -> None:
@@ -77,12 +77,12 @@ def write_arrow(engine: Engine, query: Any, params: Mapping[str, Any], out: Any)
         described = connection.execute(f"SELECT * FROM ({inner}) q LIMIT 0".encode()).description or []
         types = {column.name: _arrow_type(column) for column in described}
         with connection.cursor().copy(f"COPY ({inner}) TO STDOUT (FORMAT csv)".encode()) as copy:
-            blocks = io.BufferedReader(_Blocks(copy), _BLOCK)
-            if not blocks.peek(1):
+            text: Any = _Text(copy)
+            if not text.peek():
                 ipc.new_stream(out, pyarrow.schema(types.items())).close()
                 return
             batches = csv.open_csv(
-                blocks,
+                text,
                 read_options=csv.ReadOptions(column_names=list(types), use_threads=True, block_size=_BLOCK),
                 parse_options=csv.ParseOptions(newlines_in_values=True),
                 convert_options=csv.ConvertOptions(
