@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from headgate.base import marks
 from headgate.base.clock import Clock, SystemClock
 from headgate.base.errors import ConfigError
 from headgate.base.ports import StopSignal
@@ -44,6 +46,7 @@ class Broker:
     ) -> None:
         self.socket = data / "run" / "broker.sock"
         self._data = data
+        self._marks = data / "run" / "marks"
         self._limits = limits
         self._durable = durable
         self._first = first
@@ -84,7 +87,7 @@ class Broker:
 
     async def _serve(self, store: Store, ready: Callable[[], None], stop: StopSignal) -> None:
         with ThreadPoolExecutor(1, thread_name_prefix="broker-commit") as writer:
-            self.desk = desk = Desk(store, self._clock, writer if self._durable else None)
+            self.desk = desk = Desk(store, self._clock, writer if self._durable else None, self._running)
             # The lock is ours, so a socket that is there was left by a broker that is dead.
             with contextlib.suppress(FileNotFoundError):
                 self.socket.unlink()
@@ -96,6 +99,7 @@ class Broker:
             if self._first:
                 for worker in claims.holders(store):
                     desk.worker_died(worker)
+                shutil.rmtree(self._marks, ignore_errors=True)
             desk.start()
             try:
                 ready()
@@ -107,6 +111,9 @@ class Broker:
                 await desk.stop()
                 for connection in list(self._connections):
                     connection.close()
+
+    def _running(self, worker: str) -> list[str] | None:
+        return marks.read(self._marks, worker)
 
     def _check_path(self) -> None:
         length = len(str(self.socket).encode())

@@ -36,6 +36,11 @@ class DataFolder:
         return self.run / "marks"
 
     @property
+    def watch(self) -> Path:
+        """The boards and incidents of `headgate watch`."""
+        return self.run / "watch"
+
+    @property
     def database(self) -> Path:
         """The embedded broker's SQLite file."""
         return self.root / "broker.db"

@@ -7,9 +7,10 @@ annotated types, as the job worker will: a call that could not run is refused be
 from __future__ import annotations
 
 import inspect
+import pickle
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +20,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_pair: msgspec.msgpack.Decoder[tuple[list[Any], dict[str, Any]]] = msgspec.msgpack.Decoder(
     tuple[list[Any], dict[str, Any]]
 )
+PICKLED: Final = 80
+"""The code of a msgpack extension that holds pickled arguments."""
 _CANNOT = (
     "pass what msgpack can carry (numbers, text, bytes, lists, dicts, dates, UUIDs, dataclasses or msgspec structs): "
     "an id instead of a database row, a path instead of an open file"
@@ -31,10 +34,12 @@ class Signature:
     Args:
         function: the declared function.
         skip: how many leading parameters are not the caller's (1 for the job context).
+        item: the function takes a list, and a caller gives one item of it.
     """
 
-    def __init__(self, function: Callable[..., Any], skip: int) -> None:
+    def __init__(self, function: Callable[..., Any], skip: int, item: bool = False) -> None:
         self._function = function
+        self._item = item
         self._name = function.__name__
         parameters = list(inspect.signature(function).parameters.values())[skip:]
         self._signature = inspect.Signature(parameters)
@@ -42,6 +47,24 @@ class Signature:
 
     def __str__(self) -> str:
         return f"{self._name}{self._signature}"
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters' names."""
+        return list(self._signature.parameters)
+
+    def pickled(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        """The call with its arguments pickled, as `encode` otherwise.
+
+        Raises:
+            BadArguments: it does not fit the signature, or a value cannot be pickled.
+        """
+        self.bind(args, kwargs)
+        try:
+            raw = pickle.dumps((tuple(args), dict(kwargs)), pickle.HIGHEST_PROTOCOL)
+        except Exception as exc:
+            raise BadArguments(f"the arguments of {self} cannot be pickled: {exc}") from exc
+        return _encode([[msgspec.msgpack.Ext(PICKLED, raw)], {}])
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The call's arguments by name, defaults included.
@@ -101,6 +124,8 @@ class Signature:
         except NameError as exc:
             raise BadArguments(f"an annotation of {self} names {exc.name!r}, which its module does not have") from exc
         hints.pop("return", None)
+        if self._item:
+            hints = {name: next(iter(typing.get_args(hint)), Any) for name, hint in hints.items()}
         for parameter in self._signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 hints["**"] = hints.pop(parameter.name, Any)
@@ -150,18 +175,34 @@ class Signature:
         )
 
 
-def decode(raw: bytes) -> tuple[list[Any], dict[str, Any]]:
+def decode(raw: bytes, *, unpickle: bool = False) -> tuple[list[Any], dict[str, Any]]:
     """The `[args, kwargs]` of a job as plain values.
+
+    Args:
+        unpickle: the function that they are for asks for pickle. What is stored never decides that: to unpickle is to
+            run code of whoever wrote the bytes.
 
     Raises:
         BadArguments: the bytes are not that.
     """
     try:
-        return _decode_pair.decode(raw)
+        args, kwargs = _decode_pair.decode(raw)
     except msgspec.DecodeError as exc:
         raise BadArguments(
             f"the job's stored arguments cannot be read ({exc}); it was not enqueued by Headgate"
         ) from None
+    if not (args and isinstance(args[0], msgspec.msgpack.Ext) and args[0].code == PICKLED):
+        return args, kwargs
+    if not unpickle:
+        raise BadArguments(
+            "the job's arguments were pickled, and its function does not ask for that (any more); "
+            'declare it with serializer="pickle", or enqueue the job again'
+        )
+    try:
+        given, named = pickle.loads(args[0].data)
+    except Exception as exc:
+        raise BadArguments(f"the job's pickled arguments cannot be rebuilt here: {exc}") from exc
+    return list(given), dict(named)
 
 
 def _type_name(value: Any) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol, cast
 
 import msgspec
 
-from headgate.base.errors import BadArguments, JobCancelled, RetryAsked
+from headgate.base.errors import BadArguments, JobCancelled, NotHosted, RetryAsked
 from headgate.base.jobcontext import CURRENT, WORK
 from headgate.base.model import JobRecord, NewEvent
 from headgate.declare import binding
@@ -119,6 +119,44 @@ class JobContext:
     def _store(self, raw: bytes) -> None:
         self._side.save(raw)
         self._checkpoint = raw
+
+
+class JobBatch(JobContext):
+    """The `job` of a function that takes a list of jobs: `job.members` has each one's own, in the order of the items.
+
+    What is told of the batch as a whole, `progress` and `log`, is told to the followers of every member.
+    """
+
+    def __init__(self, members: Sequence[JobContext]) -> None:
+        super().__init__(members[0].record, members[0]._side)
+        self.members = list(members)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether all of them were asked to end."""
+        return all(member.cancelled for member in self.members)
+
+    @property
+    def before(self) -> list[Any]:
+        """Nothing: each member waited for others of its own."""
+        return []
+
+    def progress(self, done: float, total: float | None = None, **extra: Any) -> None:
+        for member in self.members:
+            member.progress(done, total, **extra)
+
+    def log(self, message: str, **fields: Any) -> None:
+        for member in self.members:
+            member.log(message, **fields)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """There is none for all.
+
+        Raises:
+            NotHosted: always; a member has one.
+        """
+        raise NotHosted("a batch has no checkpoint of its own; use that of a member: job.members[0].checkpoint")
 
 
 class Checkpoint:

@@ -6,21 +6,26 @@ through whatever engine the settings name. Only sockets need the gateway, and sa
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, overload
 
 from headgate.base.errors import ConfigError, Full
 from headgate.base.model import JobSpec
+from headgate.base.streams import Retention
 from headgate.declare import binding, registry, workflow
 from headgate.declare.handle import JobHandle
-from headgate.declare.job import JobFunction, make_options
+from headgate.declare.job import Batching, JobFunction, Serializer, make_options
 from headgate.declare.socket import Format, SocketRoute
+from headgate.declare.stream import Stream
 from headgate.declare.workflow import make_cron
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
+ACCESS_HOOK = "/-/streams-access"
+"""The route by which a gateway asks the app; from outside it cannot be reached."""
 OFFLOAD = "__headgate_offload__"
 """The attribute of a view function that may be run as a job: the options of these jobs."""
 
@@ -71,6 +76,9 @@ class Headgate:
         name: str | None = None,
         retry_on: tuple[type[BaseException], ...] = (Exception,),
         give_up_on: tuple[type[BaseException], ...] = (),
+        batch: int | None = None,
+        linger: float = 0.05,
+        serializer: Serializer = "msgpack",
         **options: Any,
     ) -> Callable[[Callable[..., R]], JobFunction[R]]: ...
 
@@ -82,6 +90,9 @@ class Headgate:
         name: str | None = None,
         retry_on: tuple[type[BaseException], ...] = (Exception,),
         give_up_on: tuple[type[BaseException], ...] = (),
+        batch: int | None = None,
+        linger: float = 0.05,
+        serializer: Serializer = "msgpack",
         **options: Any,
     ) -> Any:
         """Declare a function as a job: `@gate.job` or `@gate.job(queue="bulk", retries=3, timeout=600)`.
@@ -90,6 +101,9 @@ class Headgate:
             name: under which workers find it; default `module:qualname`.
             retry_on: exceptions after which it is tried again, while retries remain.
             give_up_on: exceptions after which it is not.
+            batch: the function takes a list, of at most so many jobs at once; each `enqueue` gives one item of it.
+            linger: seconds that a worker waits for more of them after the first.
+            serializer: "msgpack", or "pickle" for arguments of any kind, when all who enqueue are trusted.
             options: see `JobOptions`: queue, retries, timeout, backoff, priority, key, limit, delay, eta,
                 deadline, idempotency_key, tags, result_ttl.
 
@@ -106,6 +120,8 @@ class Headgate:
                 app_context=self._app_context,
                 retry_on=retry_on,
                 give_up_on=give_up_on,
+                batching=None if batch is None else Batching(batch, linger),
+                serializer=serializer,
             )
             registry.add_job(job)
             return job
@@ -205,16 +221,53 @@ class Headgate:
 
         return mark if view is None else mark(view)
 
-    def publish(self, channel: str, data: Any) -> None:
+    def stream(
+        self,
+        name: str,
+        *,
+        events: int | None = None,
+        bytes: int | None = None,
+        seconds: float | None = None,
+        producer: str | None = None,
+        epoch: int | None = None,
+    ) -> Stream:
+        """A stream of your own: `gate.stream("imports/7").append({"rows": 10})`; the arguments are those of `Stream`."""
+        kept = Retention(events=events, bytes=bytes, seconds=seconds)
+        return Stream(name, kept, producer=producer, epoch=epoch)
+
+    def stream_access(self, hook: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+        """Decorator: `hook(stream, access)` says whether a client may "read" or "write" a stream over HTTP.
+
+        It runs as a view of the Flask app: `request`, `session` and logins are the client's. None or False refuses.
+
+        Raises:
+            ConfigError: there is no Flask app. Other apps declare a route for GET /-/streams-access.
+        """
+        if self.app is None:
+            raise ConfigError(
+                "@gate.stream_access needs a Flask app: write Headgate(app) or init_app before it. In other apps declare "
+                f"a route for GET {ACCESS_HOOK}; its status decides, 2xx allows"
+            )
+        request = sys.modules["flask"].request
+
+        def view() -> tuple[str, int]:
+            allowed = hook(request.args["stream"], request.args["access"])
+            return ("", 204) if allowed else ("", 403)
+
+        self.app.add_url_rule(ACCESS_HOOK, "headgate_streams_access", view)
+        return hook
+
+    def publish(self, channel: str, data: Any, *, history: int = 0) -> None:
         """Send to every connection that has joined the channel, whichever gateway holds it.
 
         Args:
             data: str and bytes go as they are (text, binary); anything else as JSON text.
+            history: keep so many of its messages in the stream `channels/<channel>`, where they can be followed.
 
         Raises:
             Unavailable: the engine does not answer.
         """
-        binding.current().publish(channel, data)
+        binding.current().publish(channel, data, history)
 
     def _app_context(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.app is None else self.app.app_context()

@@ -10,25 +10,40 @@ import asyncio
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from headgate.base.errors import BadArguments, ConfigError
 from headgate.base.model import Backoff, JobRecord, JobSpec, JobState, new_id
+from headgate.declare import arguments as packing
 from headgate.declare import binding
 from headgate.declare.arguments import Signature
-from headgate.declare.context import InPlace, JobContext, running
+from headgate.declare.context import InPlace, JobBatch, JobContext, running
 from headgate.declare.handle import JobHandle
 
 R = TypeVar("R")
 
 MOST_AT_ONCE: Final = 1000
 """Jobs in one commit of `enqueue_many`; more are cut into several."""
+BYTES_AT_ONCE: Final = 8 << 20
+"""Their arguments together, likewise."""
+LARGEST_BATCH: Final = 1000
+"""Jobs that one call can be given."""
+
+Serializer = Literal["msgpack", "pickle"]
+
+
+class Batching(NamedTuple):
+    """How a function takes a list of jobs at once."""
+
+    most: int
+    linger: float
+    """Seconds that a worker waits for more of them after the first."""
 
 
 class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +109,11 @@ class JobFunction(Generic[R]):
         app_context: makes the context that the function runs in (the Flask app's).
         retry_on: exceptions after which it is tried again; default all.
         give_up_on: exceptions after which it is not.
+        batching: it takes a list: of so many jobs, one item of each.
+        serializer: how its arguments travel.
+
+    Raises:
+        ConfigError: a function that takes lists has not exactly one parameter for them.
     """
 
     def __init__(
@@ -105,13 +125,19 @@ class JobFunction(Generic[R]):
         app_context: Callable[[], AbstractContextManager[Any]] = nullcontext,
         retry_on: tuple[type[BaseException], ...] = (Exception,),
         give_up_on: tuple[type[BaseException], ...] = (),
+        batching: Batching | None = None,
+        serializer: Serializer = "msgpack",
     ) -> None:
         self.name = name or _name(function)
         self.declared = options or JobOptions()
         self.origin = f"{function.__module__}:{function.__qualname__}"
         self._function = function
         self._context = _wants_context(function)
-        self._signature = Signature(function, 1 if self._context else 0)
+        self.batching = _checked(batching, self.name)
+        self._serializer = serializer
+        self._signature = Signature(function, 1 if self._context else 0, item=batching is not None)
+        if batching is not None and len(self._signature.names) != 1:
+            raise ConfigError(f"{self._signature} takes a batch: it needs exactly one parameter, the list of items")
         self._app_context = app_context
         self._retry_on = retry_on
         self._give_up_on = give_up_on
@@ -169,10 +195,7 @@ class JobFunction(Generic[R]):
             QueueFull: the queue has no room for the next commit; those before it are enqueued.
         """
         specs = [self.spec((), call) if isinstance(call, Mapping) else self.spec(call, {}) for call in calls]
-        handles: list[JobHandle] = []
-        for at in range(0, len(specs), MOST_AT_ONCE):
-            handles += self._put(specs[at : at + MOST_AT_ONCE])
-        return handles
+        return [handle for part in _parts(specs) for handle in self._put(part)]
 
     def prepared(self, *args: Any, **kwargs: Any) -> JobSpec:
         """One call that is not enqueued yet: what `gate.chain` and `gate.group` take.
@@ -190,10 +213,18 @@ class JobFunction(Generic[R]):
         """
         return self.declared.spec(
             self.name,
-            self._signature.encode(args, kwargs),
+            self._packed(args, kwargs),
             self._fill(self.declared.key, args, kwargs),
             self._fill(self.declared.idempotency_key, args, kwargs),
         )
+
+    def arguments(self, raw: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """The stored arguments of a job, as plain values.
+
+        Raises:
+            BadArguments: they cannot be read.
+        """
+        return packing.decode(raw, unpickle=self._serializer == "pickle")
 
     def call(self, context: JobContext, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Run it as a job: arguments as decoded from the spec, inside the app's context; `async def` too.
@@ -202,15 +233,57 @@ class JobFunction(Generic[R]):
             BadArguments: the arguments do not fit the function (any more).
             BaseException: whatever the function raises.
         """
-        positional, named = self._signature.convert(args, kwargs)
-        first = [context] if self._context else []
+        positional, named = self._converted(args, kwargs)
         with running(context), self._app_context():
-            result: Any = self._function(*first, *positional, **named)
-            return asyncio.run(_finish(result)) if inspect.isawaitable(result) else result
+            return self._run(context, *positional, **named)
+
+    def together(self, contexts: Sequence[JobContext]) -> JobBatch:
+        """The contexts of a batch as one."""
+        return JobBatch(contexts)
+
+    def call_together(
+        self, context: JobBatch, calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]]
+    ) -> Sequence[Any]:
+        """Run it once for a list of jobs. Returns a result for each; an exception among them is that job's failure.
+
+        Raises:
+            BaseException: whatever the function raises; all have failed with it.
+        """
+        items = [self._item(args, kwargs) for args, kwargs in calls]
+        good = [item for item in items if not isinstance(item, BadArguments)]
+        with running(context), self._app_context():
+            values: Any = self._run(context, good) if good else []
+        values = [None] * len(good) if values is None else values
+        if not isinstance(values, list | tuple) or len(values) != len(good):
+            raise TypeError(f"{self.name} was given {len(good)} items and must return a list of as many, or None")
+        left = iter(values)
+        return [item if isinstance(item, BadArguments) else next(left) for item in items]
 
     def gives_up(self, exc: BaseException) -> bool:
         """Whether a try that ended with `exc` is not to be repeated."""
         return isinstance(exc, (*self._give_up_on, BadArguments)) or not isinstance(exc, self._retry_on)
+
+    def _run(self, context: JobContext, *args: Any, **kwargs: Any) -> Any:
+        first = [context] if self._context else []
+        result: Any = self._function(*first, *args, **kwargs)
+        return asyncio.run(_finish(result)) if inspect.isawaitable(result) else result
+
+    def _item(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        try:
+            positional, named = self._converted(args, kwargs)
+        except BadArguments as exc:
+            return exc
+        return next(iter((*positional, *named.values())))
+
+    def _packed(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+        pickled = self._serializer == "pickle"
+        return self._signature.pickled(args, kwargs) if pickled else self._signature.encode(args, kwargs)
+
+    def _converted(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        if self._serializer == "pickle":
+            self._signature.bind(args, kwargs)
+            return list(args), dict(kwargs)
+        return self._signature.convert(args, kwargs)
 
     def _put(self, specs: Sequence[JobSpec]) -> list[JobHandle]:
         receipts = binding.current().engine.put(specs)
@@ -241,6 +314,25 @@ def make_options(values: Mapping[str, Any], where: str) -> JobOptions:
         return msgspec.convert(dict(values), JobOptions)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"{where}: {exc}") from None
+
+
+def _checked(batching: Batching | None, name: str) -> Batching | None:
+    if batching is not None and not (1 <= batching.most <= LARGEST_BATCH and 0 <= batching.linger <= 60):
+        raise ConfigError(f"{name}: batch is 1 to {LARGEST_BATCH}, linger 0 to 60 seconds; got {tuple(batching)}")
+    return batching
+
+
+def _parts(specs: Sequence[JobSpec]) -> Iterator[list[JobSpec]]:
+    """What one commit takes, by number and by size."""
+    part, size = list[JobSpec](), 0
+    for spec in specs:
+        if part and (len(part) == MOST_AT_ONCE or size + len(spec.arguments) > BYTES_AT_ONCE):
+            yield part
+            part, size = [], 0
+        part.append(spec)
+        size += len(spec.arguments)
+    if part:
+        yield part
 
 
 def _wants_context(function: Callable[..., Any]) -> bool:

@@ -22,9 +22,10 @@ from headgate.base.errors import (
     RetryAsked,
 )
 from headgate.base.model import Failure, JobRecord, Outcome, Settlement
+from headgate.declare.job import Batching
 from headgate.jobs.interrupt import Interrupts
 from headgate.jobs.middleware import Layer, onion
-from headgate.jobs.run import Run
+from headgate.jobs.run import Run, Work
 from headgate.jobs.usage import Meter
 
 log = logging.getLogger("headgate.jobs")
@@ -36,13 +37,25 @@ OURS: Final = str(Path(__file__).parents[1])
 class Function(Protocol):
     """What is needed of a declared job function (`declare.job.JobFunction`)."""
 
+    batching: Batching | None
+    """How it takes lists, if it does."""
+
+    def arguments(self, raw: bytes) -> tuple[Any, Mapping[str, Any]]:
+        """What was stored, as positional and named arguments."""
+
     def call(self, context: Any, args: Any, kwargs: Mapping[str, Any]) -> Any: ...
+
+    def together(self, contexts: Sequence[Any]) -> Any:
+        """The contexts of a list of jobs as one."""
+
+    def call_together(self, context: Any, calls: Sequence[tuple[Any, Mapping[str, Any]]]) -> Sequence[Any]:
+        """One call for a list of jobs: their results in order; an exception among them is that job's failure."""
 
     def gives_up(self, exc: BaseException) -> bool: ...
 
 
 class Executor:
-    """Runs claims, one at a time.
+    """Runs work, one call at a time.
 
     Args:
         functions: declared job functions by name.
@@ -66,33 +79,55 @@ class Executor:
         self._result_bytes = result_bytes
         self._around = onion(layers)
         self._meter = Meter()
-        self.proven: set[str] = set()
-        """Functions that have returned in this process: none of them kills it at its first line."""
 
-    def __call__(self, run: Run) -> Settlement:
-        """Run it to its end, whatever that is."""
-        if run.cancel_requested or run.lost:
-            return Settlement(id=run.id, epoch=run.epoch, outcome=Outcome.CANCELLED)
+    def __call__(self, work: Work) -> list[Settlement]:
+        """Run it to its end, whatever that is; a settlement for each of its jobs, in their order."""
+        wanted = [run for run in work.runs if not (run.cancel_requested or run.lost)]
+        done = {run: Settlement(id=run.id, epoch=run.epoch, outcome=Outcome.CANCELLED) for run in work.runs}
+        if wanted:
+            done |= self._measured(work, wanted)
+        for run in work.runs:
+            run.ended = True
+        return list(done.values())
+
+    def _measured(self, work: Work, wanted: Sequence[Run]) -> dict[Run, Settlement]:
         self._meter.start()
-        run.began = time.monotonic()
+        work.began = time.monotonic()
         try:
             with self._interrupts.armed():
-                result = self._call(run)
-            settlement = self._succeeded(run, result)
+                settled = self._call_together(wanted) if work.batched else [self._call(wanted[0])]
         except BaseException as exc:
-            settlement = self._ended(run, exc)
+            settled = [self._ended(run, exc) for run in wanted]
         used = self._meter.read()
-        run.ended = time.monotonic()
-        return msgspec.structs.replace(settlement, cpu=used.cpu, peak_rss=used.peak_rss)
+        work.ended = time.monotonic()
+        cpu = used.cpu / len(wanted)
+        return {
+            run: msgspec.structs.replace(said, cpu=cpu, peak_rss=used.peak_rss)
+            for run, said in zip(wanted, settled, strict=True)
+        }
 
-    def _call(self, run: Run) -> bytes:
+    def _call(self, run: Run) -> Settlement:
         spec = run.claim.job.spec
         function = self._functions[spec.function]
-        args, kwargs = msgspec.msgpack.decode(spec.arguments)
+        args, kwargs = function.arguments(spec.arguments)
         context = self._context(run.claim.job, run)
         value = self._around(context, lambda: function.call(context, args, kwargs))
-        self.proven.add(spec.function)
-        return self._packed(value)
+        return self._succeeded(run, self._packed(value))
+
+    def _call_together(self, runs: Sequence[Run]) -> list[Settlement]:
+        function = self._functions[runs[0].claim.job.spec.function]
+        calls = [function.arguments(run.claim.job.spec.arguments) for run in runs]
+        context = function.together([self._context(run.claim.job, run) for run in runs])
+        values = self._around(context, lambda: function.call_together(context, calls))
+        return [self._one_of(run, value) for run, value in zip(runs, values, strict=True)]
+
+    def _one_of(self, run: Run, value: Any) -> Settlement:
+        if isinstance(value, BaseException):
+            return self._ended(run, value)
+        try:
+            return self._succeeded(run, self._packed(value))
+        except HeadgateError as exc:
+            return self._ended(run, exc)
 
     def _packed(self, value: Any) -> bytes:
         try:
@@ -156,7 +191,14 @@ def describe(exc: BaseException, raised: BaseException | None = None) -> Failure
     kind = type(exc)
     named = kind.__module__ == "builtins" or isinstance(exc, HeadgateError)
     name = kind.__qualname__ if named else f"{kind.__module__}.{kind.__qualname__}"
-    return Failure(name, _bounded(str(exc), 2_000), _bounded(_traceback(raised or exc), 32_000))
+    return Failure(name, _bounded(_said(exc), 2_000), _bounded(_traceback(raised or exc), 32_000))
+
+
+def _said(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception as wrong:
+        return f"(its own text cannot be made: {type(wrong).__name__})"
 
 
 def _traceback(exc: BaseException) -> str:

@@ -1,6 +1,7 @@
-"""The loop side of a job worker: takes claims, renews leases, sends what jobs say, settles, watches the time.
+"""The loop side of a job worker: what it takes, holds and hands back. It never runs user code.
 
-It never runs user code. The main thread gives it settlements and is given runs; both through queues.
+The main thread is given work through a queue, and gives back how it ended. Each part decides for itself:
+`Intake` takes, `Leases` renews, `Outbox` hands over, `Oversight` watches the time. None of them waits for another.
 """
 
 from __future__ import annotations
@@ -8,28 +9,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-from headgate.base.channels import ChannelNames
 from headgate.base.clock import Clock
-from headgate.base.errors import HeadgateError, JobCancelled, JobHandedBack, JobTimeout, LeaseLost, Unavailable
-from headgate.base.model import CANCELS, Claim, Failure, Outcome, Settlement
+from headgate.base.errors import HeadgateError, JobCancelled, JobHandedBack
+from headgate.base.model import Claim, Failure, Outcome, Settlement
 from headgate.base.ports import Engine
+from headgate.declare.job import Batching
 from headgate.jobs.appetite import Appetite
+from headgate.jobs.intake import Intake
+from headgate.jobs.leases import Leases
+from headgate.jobs.outbox import End, Outbox
+from headgate.jobs.oversight import GRACE, Kill, Oversight
 from headgate.jobs.reports import Reports
-from headgate.jobs.run import Run
+from headgate.jobs.run import Run, Work
 
 log = logging.getLogger(__name__)
 
 LOOK: Final = 0.05
-"""Seconds between two looks at the running job."""
-GRACE: Final = 5.0
-"""Seconds that an interrupted job has for ending by itself before its process is killed."""
-WAIT: Final = 0.5
-"""Seconds before an engine that was away is asked again."""
+"""Seconds between two looks at the running work."""
+LAST_WORDS: Final = 3.0
+"""Seconds for telling the engine why the process is killed."""
+
+
+_KILLED: Final[Mapping[type[HeadgateError], Outcome]] = {
+    JobCancelled: Outcome.CANCELLED,
+    JobHandedBack: Outcome.RELEASED,
+}
 
 
 class Keeper:
@@ -40,7 +48,8 @@ class Keeper:
         engine: on this keeper's loop.
         queues: to take from.
         functions: that the code of this process knows.
-        interrupt: raises an error in the job that runs; False if that is not possible.
+        batching: of those functions that take lists.
+        interrupt: raises an error in the work that runs; False if that is not possible.
         kill: ends this process at once.
     """
 
@@ -54,48 +63,48 @@ class Keeper:
         clock: Clock,
         interrupt: Callable[[HeadgateError], bool],
         kill: Callable[[], None],
+        batching: Mapping[str, Batching] | None = None,
     ) -> None:
         self.name = name
-        self.inbox: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        """Runs for the main thread; None tells it to end."""
-        self.current: Run | None = None
-        """What the main thread runs; it sets this itself."""
-        self.appetite = Appetite()
+        self.inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        """Work for the main thread; None tells it to end."""
+        self.current: Work | None = None
+        """What the main thread runs; it sets this itself, before it looks whether the work is still wanted."""
         self.settled = 0
-        self._engine = engine
-        self._queues = list(queues)
-        self._functions = list(functions)
         self._clock = clock
         self._interrupt = interrupt
         self._kill = kill
-        self._held: dict[str, Run] = {}
-        self._ended: deque[tuple[Run, Settlement]] = deque()
-        self._woken = False
+        self._appetite = Appetite()
+        self._leases = Leases(name, engine, clock, self._look)
         self._reports = Reports(engine.source, clock, self._send, self._lose)
-        self._idle = threading.Event()
+        self._outbox = Outbox(name, engine.source, clock, self._reports.report, self._closed)
+        self._oversight = Oversight()
+        self._intake = Intake(
+            name,
+            engine.source,
+            clock,
+            queues,
+            functions,
+            batching or {},
+            self._appetite,
+            lambda: len(self._leases.held),
+            self._give,
+        )
+        self._ended: deque[tuple[Work, Sequence[Settlement]]] = deque()
+        self._woken = False
+        self._ending = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._busy = asyncio.Event()
-        self._room = asyncio.Event()
-        self._draining = False
-        self._until = float("inf")
-        self._lease = 15.0
         self._tasks: list[asyncio.Task[Any]] = []
         self._sending: set[asyncio.Task[Any]] = set()
-        self._taking: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------ for the main thread
 
-    def finished(self, run: Run, settlement: Settlement) -> None:
-        """A run has ended. Costs a wake-up of the loop only when none is on its way."""
-        self._idle.clear()
-        self._ended.append((run, settlement))
+    def finished(self, work: Work, settlements: Sequence[Settlement]) -> None:
+        """Work has ended, with a settlement for each run. Wakes the loop only when no wake-up is on its way."""
+        self._ended.append((work, settlements))
         if not self._woken and self._loop is not None:
             self._woken = True
             self._loop.call_soon_threadsafe(self._collect)
-
-    def all_settled(self, timeout: float) -> bool:
-        """Wait until the engine has every settlement given so far."""
-        return self._idle.wait(timeout)
 
     # ------------------------------------------------------------------ on the loop
 
@@ -103,139 +112,142 @@ class Keeper:
         """Begin to take; must be called on the loop."""
         self._loop = asyncio.get_running_loop()
         self._reports.start()
-        self._idle.set()
-        self._taking = self._loop.create_task(self._take())
-        self._tasks = [self._loop.create_task(work) for work in (self._renew(), self._watch(), self._hear_cancels())]
-        for task in (self._taking, *self._tasks):
+        parts = (self._intake.work(), self._outbox.work(), self._leases.keep(), self._leases.hear(), self._watch())
+        self._tasks = [self._loop.create_task(part) for part in parts]
+        for task in self._tasks:
             task.add_done_callback(self._broke)
 
+    async def drain(self, seconds: float) -> None:
+        """Take nothing more, hand back what was not begun, let the running work end.
+
+        Args:
+            seconds: until that is interrupted and handed back as well.
+        """
+        self._oversight.until = self._clock.monotonic() + max(0.0, seconds - min(GRACE, seconds / 4) - 0.5)
+        await self._take_no_more()
+        self._hand_back()
+        self.inbox.put(None)
+
+    async def stop(self) -> None:
+        """The main thread runs nothing any more: hand back the rest, hand over every end, then end."""
+        await self._take_no_more()
+        self._hand_back()
+        self._collect()
+        await self._outbox.empty()
+        for task in (*self._tasks, *self._sending):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._sending, return_exceptions=True)
+
+    def facts(self) -> dict[str, Any]:
+        """What `headgate status` shows of the worker."""
+        work = self.current
+        if work is None or work.began is None:
+            return {"job": None, "function": None, "running_for": None, "done": self.settled}
+        running = self._clock.monotonic() - work.began
+        return {"job": work.runs[0].id, "function": work.function, "running_for": running, "done": self.settled}
+
     def _broke(self, task: asyncio.Task[Any]) -> None:
-        """A worker that takes, renews or watches no more is worse than none: the supervisor starts another."""
+        """A worker that takes, renews, watches or hands over no more is worse than none: another is started."""
         if not task.cancelled() and task.exception() is not None:
             log.critical("the job worker cannot go on", exc_info=task.exception())
             self._kill()
 
-    async def drain(self, seconds: float) -> None:
-        """Take nothing more, hand back what was not begun, let the running job end.
-
-        Args:
-            seconds: until the job is interrupted and handed back as well.
-        """
-        self._draining = True
-        self._until = self._clock.monotonic() + max(0.0, seconds - min(GRACE, seconds / 4) - 0.5)
-        if self._taking is not None:
-            self._taking.cancel()
-            await asyncio.gather(self._taking, return_exceptions=True)
-        await self._hand_back()
-        self._busy.set()
-        if not self._held:
-            self.inbox.put(None)
-
-    async def stop(self) -> None:
-        """Send what is left, then end."""
-        while self._sending or self._ended:
-            self._collect()
-            if self._sending:
-                await asyncio.wait(self._sending, timeout=1.0)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def facts(self) -> dict[str, Any]:
-        """What `headgate status` shows of the worker."""
-        run = self.current
-        if run is None or run.began is None:
-            return {"job": None, "function": None, "running_for": None, "done": self.settled}
-        spec = run.claim.job.spec
-        running = self._clock.monotonic() - run.began
-        return {"job": run.id, "function": spec.function, "running_for": running, "done": self.settled}
-
     # ------------------------------------------------------------------ claims
 
-    async def _take(self) -> None:
-        while not self._draining:
-            most = self.appetite.most
-            if len(self._held) > (0 if most == 1 else most // 2):
-                self._room.clear()
-                await self._room.wait()
-                continue
-            try:
-                claims = await self._engine.source.take(self.name, self._queues, most, self._functions)
-            except HeadgateError as exc:
-                log.warning("no jobs can be taken: %s", exc)
-                await self._clock.sleep(WAIT)
-                continue
-            for claim in claims:
-                self._hold(claim)
+    def _give(self, claims: Sequence[Claim], batched: bool) -> None:
+        runs = [Run(claim, self._reports.wake, self._reports.save) for claim in claims]
+        for run in runs:
+            self._leases.hold(run)
+        self.inbox.put(Work(runs, batched))
 
-    def _hold(self, claim: Claim) -> None:
-        run = Run(claim, self._reports.wake, self._reports.save)
-        self._lease = claim.lease
-        self._held[run.id] = run
-        self._busy.set()
-        self.inbox.put(run)
-
-    async def _hand_back(self) -> None:
-        """Give back what the main thread has not begun."""
-        runs = []
+    def _hand_back(self) -> None:
+        """Give back what the main thread has not begun: only one of the two can take it out of the queue."""
+        last = False
         while True:
             try:
-                run = self.inbox.get_nowait()
+                work = self.inbox.get_nowait()
             except queue.Empty:
                 break
-            if run is not None:
-                runs.append(run)
-        back = [(run, Settlement(id=run.id, epoch=run.epoch, outcome=Outcome.RELEASED)) for run in runs]
-        if back:
-            await self._settle(back)
+            if work is None:
+                last = True
+            else:
+                self._outbox.put(_released(run) for run in work.runs)
+        if last:
+            self.inbox.put(None)
 
-    # ------------------------------------------------------------------ settling
+    async def _take_no_more(self) -> None:
+        for taking in self._tasks[:1]:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
 
     def _collect(self) -> None:
         self._woken = False
-        ended = [self._ended.popleft() for _ in range(len(self._ended))]
-        quick = [entry for entry in ended if not entry[0].has_pending()]
-        for run, _ in ended:
-            if run.began is not None and run.ended is not None:
-                self.appetite.ran(run.ended - run.began)
-        if quick:
-            self._send(self._settle(quick))
-        for entry in ended:
-            if entry[0].has_pending():
-                self._send(self._settle_after_events(entry))
-        if len(self._held) - len(ended) <= self.appetite.most // 2:
-            self._room.set()
+        while self._ended:
+            work, settlements = self._ended.popleft()
+            if work.began is not None and work.ended is not None:
+                self._appetite.ran((work.ended - work.began) / len(work.runs))
+            self._outbox.put(End(run, said) for run, said in zip(work.runs, settlements, strict=True))
 
-    async def _settle_after_events(self, entry: tuple[Run, Settlement]) -> None:
-        while entry[0].has_pending() and not entry[0].lost:
-            if not await self._reports.report(entry[0]):
-                await self._clock.sleep(WAIT)
-        await self._settle([entry])
+    def _closed(self, end: End, accepted: bool | None) -> None:
+        self._leases.drop(end.run)
+        if end.said.outcome is not Outcome.RELEASED:
+            self.settled += 1
+        if accepted is False:
+            log.warning("the end of job %s was refused: its lease had passed to another worker", end.run.id)
+        self._intake.look()
 
-    async def _settle(self, entries: Sequence[tuple[Run, Settlement]]) -> None:
-        settlements = [settlement for _, settlement in entries]
+    # ------------------------------------------------------------------ time
+
+    async def _watch(self) -> None:
         while True:
-            try:
-                accepted = await self._engine.source.settle(self.name, settlements)
-                break
-            except Unavailable as exc:
-                # The leases are renewed meanwhile, and a result that exists must not be lost.
-                log.warning("%d results cannot be handed over yet: %s", len(settlements), exc)
-                await self._clock.sleep(WAIT)
-        for (run, settlement), good in zip(entries, accepted, strict=True):
-            self._held.pop(run.id, None)
-            if settlement.outcome is not Outcome.RELEASED:
-                self.settled += 1
-            if not good:
-                log.warning("the result of job %s was refused: its lease had passed to another worker", run.id)
-        self._settled()
+            await self._leases.some()
+            await self._clock.sleep(LOOK)
+            self._look()
 
-    def _settled(self) -> None:
-        self._room.set()
-        if not self._held:
-            self._busy.clear()
-            if self._draining:
-                self.inbox.put(None)
+    def _look(self) -> None:
+        work = self.current
+        if work is None or work.began is None or work.ended is not None:
+            return
+        now = self._clock.monotonic()
+        for run in work.runs:
+            self._reports.look(run)
+        if now - work.began > LOOK:
+            # Known to be slow while it still runs: nothing more is leased ahead that would come back at once.
+            self._appetite.ran(now - work.began)
+            self._hand_back()
+        order = self._oversight.look(work, now)
+        if isinstance(order, Kill):
+            self._end_process(work, order.error)
+        elif order is not None:
+            self._interrupt(order.error)
+
+    def _lose(self, run: Run) -> None:
+        run.lost = True
+        self._look()
+
+    def _end_process(self, work: Work, reason: HeadgateError) -> None:
+        """Say why to the engine, as far as it hears, then end the process that the work has made its own."""
+        if self._ending:
+            return
+        self._ending = True
+        kind = type(reason).__name__
+        log.error("job %s did not end within %.0f s of %s; its process is killed", work.runs[0].id, GRACE, kind)
+        failure = Failure(kind, f"{reason}; it did not end within {GRACE:.0f} s and was killed")
+        outcome = _KILLED.get(type(reason), Outcome.FAILED)
+        self._hand_back()
+        self._outbox.put(
+            End(run, Settlement(id=run.id, epoch=run.epoch, outcome=outcome, failure=failure))
+            for run in work.runs
+            if not run.lost
+        )
+        self._send(self._last_words())
+
+    async def _last_words(self) -> None:
+        try:
+            await asyncio.wait_for(self._outbox.empty(), LAST_WORDS)
+        except TimeoutError:
+            log.error("the engine could not be told; the end of the lease will tell it")
+        self._kill()
 
     def _send(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -244,98 +256,9 @@ class Keeper:
 
     def _sent(self, task: asyncio.Task[Any]) -> None:
         self._sending.discard(task)
-        if not self._sending and not self._ended:
-            self._idle.set()
         if not task.cancelled() and task.exception() is not None:
-            log.error("a job's end could not be handed over", exc_info=task.exception())
+            log.error("what a job said could not be sent", exc_info=task.exception())
 
-    # ------------------------------------------------------------------ time
 
-    async def _renew(self) -> None:
-        while True:
-            await self._busy.wait()
-            await self._clock.sleep(self._lease / 3)
-            await self._renew_once()
-
-    async def _renew_once(self) -> None:
-        held = {run.id: run.epoch for run in self._held.values() if not run.lost}
-        if not held:
-            return
-        try:
-            verdicts = await self._engine.source.renew(self.name, held)
-        except HeadgateError as exc:
-            log.warning("leases cannot be renewed: %s", exc)
-            return
-        for job, verdict in verdicts.items():
-            run = self._held.get(job)
-            if run is None or run.epoch != held[job]:
-                continue
-            if verdict == "lost":
-                self._lose(run)
-            else:
-                self._cancel(run)
-
-    async def _hear_cancels(self) -> None:
-        names = ChannelNames()
-        names.add(CANCELS)
-        async for _, job in self._engine.channels.subscribe(names):
-            if job.decode(errors="replace") in self._held:
-                await self._renew_once()
-
-    async def _watch(self) -> None:
-        while True:
-            await self._busy.wait()
-            await self._clock.sleep(LOOK)
-            run = self.current
-            if run is None or run.began is None:
-                continue
-            now = self._clock.monotonic()
-            self._reports.look(run)
-            if now - run.began > LOOK and len(self._held) > 1:
-                await self._hand_back()
-            self._look(run, now)
-
-    def _look(self, run: Run, now: float) -> None:
-        timeout = run.claim.job.spec.timeout
-        if run.interrupted_at is not None and run.reason is not None:
-            self._interrupt(run.reason)
-            if now - run.interrupted_at > GRACE:
-                self._send(self._end_process(run))
-                run.interrupted_at = now
-        elif timeout is not None and run.began is not None and now - run.began > timeout:
-            self._break(run, JobTimeout(f"the job has run for more than its timeout of {timeout:g} s"))
-        elif now > self._until:
-            self._break(run, JobHandedBack("the job worker has to stop; the job goes back to its queue"))
-
-    def _cancel(self, run: Run) -> None:
-        run.cancel_requested = True
-        self._break(run, JobCancelled("the job was asked to end"))
-
-    def _lose(self, run: Run) -> None:
-        run.lost = True
-        self._break(run, LeaseLost("the lease of this job has passed to another worker; its result would be refused"))
-
-    def _break(self, run: Run, error: HeadgateError) -> None:
-        if self.current is run and run.interrupted_at is None:
-            run.interrupted_at = self._clock.monotonic()
-            run.reason = error
-            self._interrupt(error)
-
-    async def _end_process(self, run: Run) -> None:
-        """The job has not let itself be ended: say so to the engine, then end the process that it has made its own."""
-        reason = run.reason or JobTimeout("the job did not end")
-        log.error("job %s did not end within %.0f s of %s; its process is killed", run.id, GRACE, type(reason).__name__)
-        outcome = Outcome.FAILED
-        if isinstance(reason, JobCancelled):
-            outcome = Outcome.CANCELLED
-        elif isinstance(reason, JobHandedBack):
-            outcome = Outcome.RELEASED
-        failure = Failure(type(reason).__name__, f"{reason}; it did not end within {GRACE:.0f} s and was killed")
-        end = [(run, Settlement(id=run.id, epoch=run.epoch, outcome=outcome, failure=failure))]
-        try:
-            await asyncio.wait_for(self._hand_back(), 2.0)
-            if not run.lost:
-                await asyncio.wait_for(self._settle(end), 2.0)
-        except (TimeoutError, HeadgateError):
-            log.error("the engine could not be told; the end of the lease will tell it")
-        self._kill()
+def _released(run: Run) -> End:
+    return End(run, Settlement(id=run.id, epoch=run.epoch, outcome=Outcome.RELEASED))

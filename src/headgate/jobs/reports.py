@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from headgate.base.clock import Clock
-from headgate.base.errors import HeadgateError, LeaseLost
+from headgate.base.errors import HeadgateError, LeaseLost, Unavailable
 from headgate.base.ports import JobSource
 from headgate.jobs.run import Run
 
@@ -54,7 +54,7 @@ class Reports:
     def look(self, run: Run) -> None:
         """Send what the run has said, if it is time."""
         self._woken.pop(run, None)
-        if run.ended is None and run.has_pending() and self._clock.monotonic() - run.sent_at >= PROGRESS:
+        if not run.ended and run.has_pending() and self._clock.monotonic() - run.sent_at >= PROGRESS:
             self._send(self.report(run))
 
     async def report(self, run: Run) -> bool:
@@ -66,10 +66,13 @@ class Reports:
                 await self._source.progress(run.id, run.epoch, events)
         except LeaseLost:
             self._lost(run)
-        except HeadgateError as exc:
+        except Unavailable as exc:
             log.warning("events of job %s wait: %s", run.id, exc)
             run.put_back(events)
             return False
+        except Exception:
+            # What the engine will never take must not hold up the end of the job.
+            log.exception("%d events of job %s are given up", len(events), run.id)
         return True
 
     def save(self, run: Run, checkpoint: bytes) -> None:

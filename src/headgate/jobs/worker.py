@@ -7,10 +7,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from headgate.base.clock import SystemClock
 from headgate.base.exits import JOB_KILLED
+from headgate.base.marks import Mark
 from headgate.base.model import JobRecord
 from headgate.base.ports import Engine
 from headgate.jobs.execute import Executor, Function
@@ -18,13 +19,10 @@ from headgate.jobs.interrupt import Interrupts
 from headgate.jobs.keeper import Keeper
 from headgate.jobs.logs import StreamHandler
 from headgate.jobs.middleware import Layer
-from headgate.jobs.run import Run
+from headgate.jobs.run import Run, Work
 from headgate.jobs.usage import rss
 
 log = logging.getLogger(__name__)
-
-BARRIER: Final = 10.0
-"""Seconds to wait for the engine to know of all results before a function runs here for the first time."""
 
 
 class Recycle:
@@ -40,12 +38,12 @@ class Recycle:
         self._memory = memory
         self._done = 0
 
-    def due(self) -> str | None:
-        """Called after each job: the reason to end, if there is one."""
-        self._done += 1
+    def due(self, jobs: int = 1) -> str | None:
+        """Called after so many jobs: the reason to end, if there is one."""
+        before, self._done = self._done, self._done + jobs
         if self._jobs and self._done >= self._jobs:
             return f"it has run {self._done} jobs"
-        if self._memory and self._done % 16 == 1 and (now := rss()) > self._memory:
+        if self._memory and (before == 0 or before // 16 != self._done // 16) and (now := rss()) > self._memory:
             return f"it holds {now} bytes"
         return None
 
@@ -60,6 +58,7 @@ class JobWorker:
         functions: declared job functions by name.
         context: makes the context that a job function is given.
         layers: what is laid around every job, the outermost first.
+        mark: where it is noted what runs, for whoever sees this process die.
     """
 
     def __init__(
@@ -74,11 +73,13 @@ class JobWorker:
         result_bytes: int = 1 << 20,
         recycle: Recycle | None = None,
         layers: Sequence[Layer] = (),
+        mark: Mark | None = None,
     ) -> None:
         self._loop = loop
         self._interrupts = Interrupts()
         self._execute = Executor(functions, context, self._interrupts, result_bytes, layers)
         self._recycle = recycle or Recycle()
+        self._mark = mark
         self._draining = threading.Event()
         self.keeper = Keeper(
             name,
@@ -88,6 +89,7 @@ class JobWorker:
             clock=SystemClock(),
             interrupt=self._interrupts.send,
             kill=_kill,
+            batching={name: one.batching for name, one in functions.items() if one.batching is not None},
         )
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -101,11 +103,17 @@ class JobWorker:
         ready()
         self._on_loop(self._start())
         try:
-            while (run := self.keeper.inbox.get()) is not None:
-                self._one(run)
+            while (work := self.keeper.inbox.get()) is not None:
+                self._one(work)
+                if (reason := self._recycle.due(len(work.runs))) is not None:
+                    # What is leased ahead goes back from here on: nothing of it is begun.
+                    log.info("this job worker makes place for a fresh one: %s", reason)
+                    break
         finally:
             logging.getLogger().removeHandler(handler)
             self._on_loop(self.keeper.stop())
+            if self._mark is not None:
+                self._mark.close()
 
     def stop(self, seconds: float) -> None:
         """From any thread: take nothing more; after `seconds` the job that runs is interrupted and handed back."""
@@ -113,18 +121,15 @@ class JobWorker:
             self._draining.set()
             asyncio.run_coroutine_threadsafe(self.keeper.drain(seconds), self._loop)
 
-    def _one(self, run: Run) -> None:
-        if run.claim.job.spec.function not in self._execute.proven:
-            # If its first line kills the process, the engine must be able to tell that it was this job.
-            self.keeper.all_settled(BARRIER)
-        self.keeper.current = run
-        settlement = self._execute(run)
+    def _one(self, work: Work) -> None:
+        self.keeper.current = work
+        if self._mark is not None:
+            self._mark.running([run.id for run in work.runs])
+        settlements = self._execute(work)
+        if self._mark is not None:
+            self._mark.idle()
         self.keeper.current = None
-        self.keeper.finished(run, settlement)
-        reason = self._recycle.due()
-        if reason is not None and not self._draining.is_set():
-            log.info("this job worker makes place for a fresh one: %s", reason)
-            self.stop(0.0)
+        self.keeper.finished(work, settlements)
 
     async def _start(self) -> None:
         self.keeper.start()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from headgate.base import marks
 from headgate.base.ports import StopSignal
 from headgate.broker.server import Broker
 from headgate.drivers.local.store import Limits
@@ -55,6 +56,7 @@ class BrokerRole:
     def _worker_died(self, data: Mapping[str, Any]) -> None:
         if self._broker.desk is not None:
             self._broker.desk.worker_died(str(data["name"]))
+            marks.forget(self._child.settings.folder.marks, str(data["name"]))
 
     async def _report(self) -> None:
         while True:

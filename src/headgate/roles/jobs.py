@@ -11,7 +11,9 @@ from pathlib import Path
 
 from headgate.apps.loader import load
 from headgate.apps.offload import RequestJob
+from headgate.base.marks import Mark
 from headgate.declare import binding, registry
+from headgate.declare.socketio import hook as socketio
 from headgate.declare.context import JobContext
 from headgate.jobs.worker import JobWorker, Recycle
 from headgate.library import secret_of
@@ -34,7 +36,9 @@ def run(child: Child) -> None:
     binding.bind(bridge, secret=lambda: secret_of(settings), root_path=settings.root_path)
     bridge.open()
     try:
+        socketio.prepare(settings.folder.run, spectator=True)
         loaded = load(settings.app)
+        socketio.imported()
         if loaded.interface == "wsgi":
             registry.add_job(RequestJob(loaded.app, settings.folder.offload).function())
         bridge.call(bridge.engine.operations.set_crons, settings.app, list(registry.crons.values()))
@@ -48,6 +52,7 @@ def run(child: Child) -> None:
             result_bytes=settings.job_result_bytes,
             recycle=Recycle(settings.job_max_jobs, settings.job_max_memory),
             layers=registry.layers,
+            mark=_mark(settings.folder.marks, child.name),
         )
         child.on_stop(worker.stop)
         pulse = threading.Thread(target=_pulse, args=(child, worker), name="headgate-pulse", daemon=True)
@@ -61,6 +66,14 @@ def run(child: Child) -> None:
         worker.run(ready)
     finally:
         bridge.close()
+
+
+def _mark(folder: Path, name: str) -> Mark | None:
+    try:
+        return Mark(folder, name)
+    except OSError as exc:
+        log.warning("what runs here cannot be noted for the case that it kills this process: %s", exc)
+        return None
 
 
 def _be_nice(nice: int) -> None:

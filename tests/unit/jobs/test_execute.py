@@ -10,9 +10,10 @@ import pytest
 
 from headgate.base.errors import JobCancelled, JobHandedBack
 from headgate.base.model import Claim, JobRecord, JobSpec, JobState, NewEvent, Outcome
+from headgate.declare.job import Batching
 from headgate.jobs.execute import Executor, describe
 from headgate.jobs.interrupt import Interrupts
-from headgate.jobs.run import Run
+from headgate.jobs.run import Run, Work
 
 
 class Declared:
@@ -21,6 +22,17 @@ class Declared:
     def __init__(self, function: Callable[..., Any], gives_up: bool = False) -> None:
         self._function = function
         self._gives_up = gives_up
+
+    batching: Batching | None = None
+
+    def arguments(self, raw: bytes) -> Any:
+        return msgspec.msgpack.decode(raw)
+
+    def together(self, contexts: Any) -> Any:
+        return contexts
+
+    def call_together(self, context: Any, calls: Any) -> Any:
+        return self._function([args[0] for args, _ in calls])
 
     def call(self, context: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
         return self._function(*args, **kwargs)
@@ -38,7 +50,7 @@ def run_of(*args: Any, cancel: bool = False, **kwargs: Any) -> Run:
 
 def execute(function: Callable[..., Any], run: Run, gives_up: bool = False, most: int = 1000) -> Any:
     functions = {"m:f": Declared(function, gives_up)}
-    return Executor(functions, lambda record, side: side, Interrupts(), most)(run)
+    return Executor(functions, lambda record, side: side, Interrupts(), most)(Work([run]))[0]
 
 
 def raises(exc: BaseException) -> Callable[[], None]:
@@ -110,8 +122,9 @@ def test_events_wait_in_order_with_the_newest_progress_last() -> None:
         run.emit(NewEvent("log", {"message": str(n)}))
     events = run.pending()
     assert [event.kind for event in events] == ["log", "log", "log", "progress"]
-    assert events[-1].data == {"done": 2}
+    assert msgspec.msgpack.decode(events[-1].data) == {"done": 2}
     assert not run.has_pending()
     run.emit(NewEvent("log", {"message": "3"}))
     run.put_back(events)
-    assert [event.data.get("message") for event in run.pending()] == ["0", "1", "2", "3", None]
+    told = [msgspec.msgpack.decode(event.data) for event in run.pending()]
+    assert [data.get("message") for data in told] == ["0", "1", "2", "3", None]

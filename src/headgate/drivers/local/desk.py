@@ -46,9 +46,16 @@ class Desk:
         store: its state.
         clock: for all waiting.
         writer: where slow commits run; None commits on the loop always.
+        marks: what a dead job worker was running, None if nobody knows.
     """
 
-    def __init__(self, store: Store, clock: Clock, writer: Executor | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        writer: Executor | None = None,
+        marks: Callable[[str], list[str] | None] = lambda worker: None,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.rates = Rates(clock)
@@ -60,6 +67,7 @@ class Desk:
         self.failing: str | None = None
         """Why the last transaction could not be written, if it could not."""
         self._writer = writer
+        self._marks = marks
         self._sync_time = 0.0
         self._inbox: list[tuple[Peer | None, Desked]] = []
         self._wake = asyncio.Event()
@@ -110,12 +118,12 @@ class Desk:
         self.waiting.forget(peer)
         for worker in [worker for worker, at in self._workers.items() if at is peer]:
             del self._workers[worker]
-            self._enter(None, wire.Abandon(0, worker))
+            self._enter(None, wire.Abandon(0, worker, self._marks(worker)))
 
     def worker_died(self, worker: str) -> None:
         """Somebody saw the job worker die: what it held goes back at once."""
         self._workers.pop(worker, None)
-        self._enter(None, wire.Abandon(0, worker))
+        self._enter(None, wire.Abandon(0, worker, self._marks(worker)))
 
     # ------------------------------------------------------------------ batches
 
