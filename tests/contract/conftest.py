@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from headgate.broker.server import Broker
 from headgate.drivers.embedded.client import EmbeddedEngine
 from headgate.drivers.local.store import Limits
 from headgate.drivers.memory import MemoryEngine
+from tests.support import redis_rig
 from tests.support.contract import LIMITS, Ordered
+from tests.support.redis import Redis
+from tests.support.redis_rig import RemoteClock
 
 
 @dataclass
@@ -27,12 +30,26 @@ class Rig:
     clock: ManualClock
 
 
-@pytest.fixture(params=["memory", "embedded"])
+@pytest.fixture(params=["memory", "embedded", "redis"])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
+    if request.param not in ("memory", "embedded"):
+        turned = RemoteClock()
+        made = redis_rig.engine(request.getfixturevalue(request.param), turned, LIMITS)
+        await made.open()
+        yield Rig(made, turned)
+        await made.close()
+        return
     clock = ManualClock()
     make = _memory if request.param == "memory" else _embedded
     async with make(clock, tmp_path, LIMITS) as engine:
         yield Rig(engine, clock)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[str]:
+    """The URL of a Redis as it comes."""
+    with Redis() as server:
+        yield server.url
 
 
 @contextlib.asynccontextmanager

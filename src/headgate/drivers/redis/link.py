@@ -1,0 +1,253 @@
+"""The standing connection to whichever server has our keys: made, watched, and made anew when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+
+from headgate.base.errors import ConfigError, EngineGone, HeadgateError, Unavailable
+from headgate.drivers.redis.address import Address
+from headgate.drivers.redis.durability import facts_of
+from headgate.drivers.redis.find import connect
+from headgate.drivers.redis.line import Line
+from headgate.drivers.redis.scripts import Scripts, missing
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT, GREATEST_WAIT = 0.02, 2.0
+"""Seconds between two attempts to connect; doubled each time, with jitter."""
+LOOK: Final = 0.25
+"""Seconds between two looks for answers that are overdue."""
+
+_ELSEWHERE = (MovedError, ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError)
+"""The server is not (or no longer) the one that has our keys; nothing was done."""
+
+
+class Link:
+    """All that goes to Redis goes through here.
+
+    Args:
+        address: where to look.
+        prefix: of all keys; its hash slot says which server of a cluster has them.
+        pushed: called with (channel, payload) of each message that comes.
+        connected: called when a connection is there, the first time and again, before anything else is sent on it.
+        now: the time as scripts are to see it, or None for the server's own.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        prefix: str,
+        pushed: Callable[[bytes, bytes], None],
+        connected: Callable[[], None],
+        now: Callable[[], float] | None,
+    ) -> None:
+        self.address = address
+        self.prefix = prefix
+        self.scripts = Scripts(prefix)
+        self.facts: dict[str, str] = {}
+        """INFO of the server as it was when we connected."""
+        self.trouble: HeadgateError | None = None
+        """Why there is no connection."""
+        self.reconnects = -1
+        self._pushed = pushed
+        self._connected = connected
+        self._now = now
+        self._line: Line | None = None
+        self._up = asyncio.Event()
+        self._down = asyncio.Event()
+        self._closed = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def up(self) -> bool:
+        return self._line is not None
+
+    async def open(self, patience: float) -> None:
+        """Begin; returns when the server has been reached.
+
+        Raises:
+            Unavailable: it was not, within `patience` seconds.
+            ConfigError: it was, and will not do.
+        """
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._stay_connected()), loop.create_task(self._watch())]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._up.wait(), patience)
+        if self._line is None:
+            trouble = self.trouble or Unavailable("no answer yet")
+            await self.close()
+            if isinstance(trouble, ConfigError):
+                raise trouble
+            raise Unavailable(
+                f"no Redis answers at {self.address.shown}: {trouble}. Is it running, and reachable from this machine?"
+            )
+
+    async def close(self) -> None:
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
+    async def run(self, operation: str, arguments: bytes, *, repeat: bool, patience: float | None) -> Any:
+        """Run one of our operations.
+
+        Args:
+            repeat: it may be carried out twice without harm.
+            patience: seconds to wait for a connection; None for ever.
+
+        Raises:
+            Unavailable: there is no connection, or the server refuses. EngineGone: the connection broke meanwhile.
+        """
+
+        def command() -> tuple[Any, ...]:
+            now = "" if self._now is None else repr(self._now())
+            return self.scripts.command(operation, now, arguments)
+
+        return await self._insist(lambda line: line.call(*command()), repeat, patience)
+
+    async def replicated(self, count: int, seconds: float) -> int:
+        """How many replicas have all that was written on this connection, waiting up to `seconds` for `count`."""
+        call = ("WAIT", count, int(seconds * 1000))
+        return int(await self._insist(lambda line: line.call(*call), True, seconds))
+
+    async def ask(self, *command: Any) -> Any:
+        """A plain command that only looks."""
+        return await self._insist(lambda line: line.call(*command), True, 5.0)
+
+    def subscribe(self, channels: list[str], wanted: bool) -> None:
+        """Hear channels, or no longer; forgotten with the connection. Takes effect before what is called after."""
+        line = self._line
+        if line is None or not channels:
+            return
+        word = "SUBSCRIBE" if wanted else "UNSUBSCRIBE"
+        names = [name.encode() for name in channels]
+        if wanted:
+            line.left.difference_update(names)
+        else:
+            line.left.update(names)
+        line.send(f"S{word}" if self.scripts.sharded else word, *names)
+
+    async def _insist(self, send: Callable[[Line], Awaitable[Any]], repeat: bool, patience: float | None) -> Any:
+        until = float("inf") if patience is None else time.monotonic() + patience
+        while True:
+            line = self._line or await self._wait(until)
+            try:
+                return await send(line)
+            except _ELSEWHERE as exc:
+                line.drop(f"the server has our keys no more: {exc}")
+            except EngineGone:
+                if not repeat or self._closed:
+                    raise
+            except OutOfMemoryError as exc:
+                raise Unavailable(
+                    "Redis has reached its maxmemory and accepts nothing new; nothing of this request was done. "
+                    "Give it more memory, or shorten result_ttl; what is queued goes on"
+                ) from exc
+            except RedisError as exc:
+                if not missing(exc):
+                    raise _refused(exc) from exc
+                await self._reload(line)
+
+    async def _wait(self, until: float) -> Line:
+        """The connection, once there is one."""
+        while self._line is None:
+            left = until - time.monotonic()
+            if self._closed or left <= 0:
+                why = "it was closed here" if self._closed else self.trouble or "it is being connected"
+                raise Unavailable(f"Redis at {self.address.shown} cannot be reached: {why}")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._up.wait(), min(left, 1.0))
+        return self._line
+
+    async def _reload(self, line: Line) -> None:
+        with contextlib.suppress(HeadgateError):
+            await self.scripts.prepare(line, self.facts)
+
+    async def _stay_connected(self) -> None:
+        wait = FIRST_WAIT
+        while True:
+            try:
+                line = await self._connect()
+            except HeadgateError as exc:
+                self._say(exc)
+                await asyncio.sleep(wait * (0.5 + random.random()))
+                wait = min(GREATEST_WAIT, wait * 2)
+                continue
+            wait = FIRST_WAIT
+            self.trouble = None
+            self.reconnects += 1
+            self._line = line
+            self._connected()
+            self._up.set()
+            await self._down.wait()
+            # All clients lose a server at the same moment; they are not to come back at the same moment.
+            await asyncio.sleep(wait * random.random())
+
+    async def _connect(self) -> Line:
+        connection = await connect(self.address, self.prefix)
+        self._down.clear()
+        line = Line(connection, self._pushed, self._broke)
+        try:
+            async with asyncio.timeout(10):
+                self.facts = facts_of(await line.call("INFO"))
+                if self.facts.get("role") == "slave" and self.address.kind != "cluster":
+                    raise Unavailable("the server is a replica; name its master, or use redis+sentinel://")
+                await self.scripts.prepare(line, self.facts)
+        except HeadgateError:
+            await line.close()
+            raise
+        except (RedisError, TimeoutError) as exc:
+            await line.close()
+            raise _refused(exc) from exc
+        return line
+
+    def _say(self, exc: HeadgateError) -> None:
+        if str(exc) != str(self.trouble):
+            log.warning("no connection to Redis at %s: %s", self.address.shown, exc)
+        self.trouble = exc
+
+    def _broke(self) -> None:
+        self._line = None
+        self._up.clear()
+        self._down.set()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._line is not None and self._line.silent():
+                self._line.drop("Redis has not answered for 5 s; the connection is taken for dead")
+
+
+def _refused(exc: Exception) -> HeadgateError:
+    if isinstance(exc, NoPermissionError):
+        return ConfigError(
+            f"the Redis user may not do what Headgate needs: {exc}. Give it ~{{NAMESPACE}}:* &{{NAMESPACE}}:* "
+            "+@read +@write +@scripting +@pubsub +@connection +info"
+        )
+    if isinstance(exc, ResponseError) and not isinstance(exc, RedisConnectionError):
+        return Unavailable(f"Redis refused the request, and nothing of it was done: {exc}")
+    return Unavailable(f"Redis: {exc or type(exc).__name__}")

@@ -1,0 +1,141 @@
+"""The server-side scripts: one Lua source, run as a function library where the server has those, else by its digest."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from typing import Any, Final
+
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+
+from headgate.base.errors import ConfigError, Unavailable
+from headgate.drivers.redis.line import Line
+
+OLDEST: Final = (6, 2)
+"""The oldest Redis whose commands we use."""
+
+LENIENT: Final = frozenset(
+    [
+        "claim",
+        "unwait",
+        "renew",
+        "report",
+        "succeed",
+        "standing",
+        "commit",
+        "ask_cancel",
+        "holdings",
+        "tick",
+        "members",
+        "part",
+        "get",
+        "find",
+        "stats",
+        "purge",
+        "rules",
+        "crons",
+        "read",
+        "publish",
+        "see",
+        "appended",
+        "touch",
+        "unmake",
+    ]
+)
+"""Operations that may run when the server's memory is full: they end work and free room, or only look."""
+
+
+def _source() -> str:
+    folder = resources.files("headgate.drivers.redis") / "lua"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".lua")), key=lambda file: file.name)
+    return "".join(file.read_text("utf-8") for file in files)
+
+
+SOURCE: Final = _source()
+DIGEST: Final = hashlib.sha1(SOURCE.encode(), usedforsecurity=False).hexdigest()[:12]
+"""Names the library: two versions of Headgate at once on one server do not disturb each other."""
+
+_LIBRARY: Final = f"""#!lua name=headgate_{DIGEST}
+{SOURCE}
+redis.register_function('headgate_{DIGEST}', serve)
+redis.register_function{{function_name = 'headgate_{DIGEST}_full', callback = serve, flags = {{'allow-oom'}}}}
+"""
+_SCRIPT: Final = f"{SOURCE}\nreturn serve(KEYS, ARGV)\n"
+_SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """How this server runs them. Found out anew for each connection: a restart or fail-over may have changed it."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._functions = True
+        self._publish = "PUBLISH"
+
+    async def prepare(self, line: Line, facts: dict[str, str]) -> None:
+        """Load them.
+
+        Args:
+            line: the fresh connection.
+            facts: INFO of the server.
+
+        Raises:
+            ConfigError: the server is too old, or our user may not load scripts.
+        """
+        version = version_of(facts)
+        if version < OLDEST:
+            raise ConfigError(
+                f"this Redis is version {facts.get('redis_version')}; Headgate needs at least "
+                f"{'.'.join(map(str, OLDEST))}, or Valkey 7.2"
+            )
+        self._publish = "SPUBLISH" if version >= (7, 0) and facts.get("redis_mode") == "cluster" else "PUBLISH"
+        self._functions = version >= (7, 0) and await self._load_functions(line)
+        if not self._functions:
+            await self._load_script(line)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether channels belong to the server that has our slot (a cluster of 7.0 or newer)."""
+        return self._publish == "SPUBLISH"
+
+    @property
+    def kind(self) -> str:
+        return "functions" if self._functions else "scripts"
+
+    def command(self, operation: str, now: str, arguments: bytes) -> tuple[Any, ...]:
+        """The command that runs an operation."""
+        rest = (1, self._prefix, operation, now, self._publish, arguments)
+        if not self._functions:
+            return ("EVALSHA", _SHA, *rest)
+        return ("FCALL", f"headgate_{DIGEST}{'_full' if operation in LENIENT else ''}", *rest)
+
+    async def _load_functions(self, line: Line) -> bool:
+        try:
+            await line.call("FUNCTION", "LOAD", "REPLACE", _LIBRARY)
+        except NoPermissionError:
+            return False
+        except ResponseError as exc:
+            if "unknown command" in str(exc).lower():
+                return False
+            raise Unavailable(f"the server does not take Headgate's functions: {exc}") from exc
+        return True
+
+    async def _load_script(self, line: Line) -> None:
+        try:
+            await line.call("SCRIPT", "LOAD", _SCRIPT)
+        except NoPermissionError as exc:
+            raise ConfigError(
+                f"the Redis user may not load scripts: {exc}. Give it ~{self._prefix}* &{self._prefix}* "
+                "+@read +@write +@scripting +@pubsub +@connection +info"
+            ) from exc
+
+
+def missing(error: Exception) -> bool:
+    """Whether the server does not know our scripts any more (a flush, a restart without persistence)."""
+    return isinstance(error, NoScriptError) or "function not found" in str(error).lower()
+
+
+def version_of(facts: dict[str, str]) -> tuple[int, int]:
+    """The server's version; Valkey tells the Redis version that it is compatible with (7.2.4), too."""
+    major, minor, *_ = (facts.get("redis_version") or "0.0").split(".")
+    return int(major), int(minor)
