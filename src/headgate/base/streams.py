@@ -144,7 +144,8 @@ def judge(state: StreamState, ended: bool, known: tuple[int, int] | None, write:
         return Outcome.STALE
     if ended:
         return _to_ended(state, write)
-    if write.events and write.content_type is not None and write.content_type != state.spec.content_type:
+    kind = write.content_type
+    if write.events and kind is not None and media_type(kind) != media_type(state.spec.content_type):
         return Outcome.MISMATCH
     if producer is not None and (verdict := _sequence(producer, known)) is not None:
         return verdict
@@ -196,6 +197,11 @@ def expiry(spec: StreamSpec, now: float, idle: float) -> float:
     if spec.expires_at is not None:
         return spec.expires_at
     return now + (idle if spec.ttl is None else spec.ttl)
+
+
+def media_type(content_type: str) -> str:
+    """A content type without its parameters, in lower case: what has to match."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def channel_stream(channel: str) -> str:

@@ -6,11 +6,17 @@ Gateways check what app workers and clients sign; both have the same secret (`D/
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from headgate.base.clock import Clock, SystemClock
 
+JOB: Final = "job"
+STREAM: Final = "stream"
+"""May read a stream …"""
+STREAM_WRITE: Final = "stream-write"
+"""… and make it, append to it, end it and delete it."""
 _SALT: Final = "headgate.url"
 _LONGEST: Final = 1024
 """Characters; a longer token is refused unread."""
@@ -50,3 +56,9 @@ class Tokens:
 def job_url(tokens: Tokens, job_id: str, ttl: float, prefix: str = "") -> str:
     """The signed path of a job's state; `prefix` is the path that the installation is mounted under."""
     return f"{prefix}/-/jobs/{job_id}?token={tokens.sign('job', job_id, ttl)}"
+
+
+def stream_url(tokens: Tokens, stream: str, ttl: float, prefix: str = "", *, write: bool = False) -> str:
+    """The signed path of a stream, for reading or for writing too."""
+    token = tokens.sign(STREAM_WRITE if write else STREAM, stream, ttl)
+    return f"{prefix}/-/streams/{quote(stream)}?token={token}"

@@ -10,10 +10,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from msgspec import to_builtins
+
 from headgate.base.channels import pack
 from headgate.base.errors import NotHosted
 from headgate.base.model import Batch, Event, JobRecord, JobSpec, JobState, NewEvent, Receipt
-from headgate.base.tokens import Tokens, job_url
+from headgate.base.streams import MESSAGE, Retention, StreamSpec, Write, Written, channel_stream
+from headgate.base.tokens import Tokens, job_url, stream_url
 
 
 class BlockingEngine(Protocol):
@@ -26,6 +29,10 @@ class BlockingEngine(Protocol):
     def cancel(self, job_id: str) -> JobState: ...
 
     def append(self, stream: str, events: Sequence[NewEvent]) -> int: ...
+
+    def write(self, stream: str, write: Write) -> Written: ...
+
+    def delete(self, stream: str) -> None: ...
 
     def read(self, stream: str, after: int, most: int = 1000) -> Batch: ...
 
@@ -59,17 +66,34 @@ class Binding:
         Raises:
             NotHosted: this process knows no secret to sign with.
         """
-        if self._tokens is None:
-            self._tokens = Tokens(self._fetch_secret())
-        return job_url(self._tokens, job_id, self._url_ttl, self._root_path)
+        return job_url(self._signer(), job_id, self._url_ttl, self._root_path)
 
-    def publish(self, channel: str, data: Any) -> None:
-        """Send to every connection that has joined the channel.
+    def stream_url(self, stream: str, ttl: float | None = None, *, write: bool = False) -> str:
+        """The signed path of a stream, for reading or for writing too; `ttl` in seconds.
+
+        Raises:
+            NotHosted: this process knows no secret to sign with.
+        """
+        ttl = self._url_ttl if ttl is None else ttl
+        return stream_url(self._signer(), stream, ttl, self._root_path, write=write)
+
+    def publish(self, channel: str, data: Any, history: int = 0) -> None:
+        """Send to every connection that has joined the channel; `history` keeps so many of its messages.
 
         Raises:
             Unavailable: the engine does not answer.
         """
+        if history:
+            # First what is kept: whoever hears of it can read it.
+            kept = StreamSpec(retention=Retention(events=history))
+            event = NewEvent(MESSAGE, data if isinstance(data, bytes | str) else to_builtins(data))
+            self.engine.write(channel_stream(channel), Write(events=[event], spec=kept))
         self.engine.publish(channel, pack(data))
+
+    def _signer(self) -> Tokens:
+        if self._tokens is None:
+            self._tokens = Tokens(self._fetch_secret())
+        return self._tokens
 
     def _fetch_secret(self) -> str:
         secret = self._secret() if callable(self._secret) else self._secret

@@ -53,6 +53,15 @@ class JobHandle:
         """
         return binding.current().job_url(self.id)
 
+    @property
+    def stream_url(self) -> str:
+        """Path and query of the job's stream: progress and result over HTTP, as they come. Signed likewise.
+
+        Raises:
+            NotHosted: this process knows no secret to sign with.
+        """
+        return binding.current().stream_url(self.stream)
+
     def accepted(self) -> Any:
         """The HTTP answer 202 (RFC 9110 §15.3.3) with Location and Retry-After, for a view to return.
 
@@ -61,7 +70,7 @@ class JobHandle:
             `(body, status, headers)` that Flask and Quart take.
         """
         url = self.url
-        body = {"id": self.id, "state": "queued", "url": url}
+        body = {"id": self.id, "state": "queued", "url": url, "stream": self.stream_url}
         headers = {"Location": url, "Retry-After": str(RETRY_AFTER)}
         flask = sys.modules.get("flask")
         if flask is not None and flask.has_app_context():

@@ -16,6 +16,7 @@ import msgspec
 from headgate.base.errors import ConfigError
 from headgate.base.model import START
 from headgate.declare.handle import JobHandle
+from headgate.declare.stream import Stream, offset_of
 
 Format = Literal["json", "raw"]
 
@@ -72,14 +73,20 @@ class Socket:
         """Get no more of the channel."""
         self._effect("leave", channel)
 
-    def follow(self, what: JobHandle | str, after: int = START) -> None:
-        """Get every event of a job (or of a stream by its name) from an offset on, up to the terminal one."""
-        stream = what.stream if isinstance(what, JobHandle) else what
-        self._effect("follow", [stream, after])
+    def follow(self, what: JobHandle | Stream | str, from_: int | str = START) -> None:
+        """Get every event of a job or stream (or of one by its name) after an offset, up to the terminal one.
 
-    def unfollow(self, what: JobHandle | str) -> None:
+        Args:
+            from_: the offset of the last event that the client has; default is before the first.
+
+        Raises:
+            ValueError: it is no offset.
+        """
+        self._effect("follow", [_name_of(what), offset_of(from_)])
+
+    def unfollow(self, what: JobHandle | Stream | str) -> None:
         """Get no more events of a job or stream."""
-        self._effect("unfollow", what.stream if isinstance(what, JobHandle) else what)
+        self._effect("unfollow", _name_of(what))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """End the connection, after everything sent before (RFC 6455 §7.4: 1000, or 4000–4999 of your own)."""
@@ -87,6 +94,12 @@ class Socket:
 
     def _effect(self, kind: str, data: Any) -> None:
         self._outlet.effects(self.id, [(kind, data)])
+
+
+def _name_of(what: JobHandle | Stream | str) -> str:
+    if isinstance(what, JobHandle):
+        return what.stream
+    return what.name if isinstance(what, Stream) else what
 
 
 Handler = Callable[..., Any]

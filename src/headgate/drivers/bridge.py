@@ -151,6 +151,9 @@ class Bridge:
     def write(self, stream: str, write: Write) -> Written:
         return self.call(self.engine.streams.write, stream, write)
 
+    def delete(self, stream: str) -> None:
+        self.call(self.engine.streams.delete, stream)
+
     def read(self, stream: str, after: int = START, most: int = 1000) -> Batch:
         return self.call(self.engine.streams.read, stream, after, most)
 

@@ -5,8 +5,9 @@ What is the same for native sockets and for loop sockets is here; what its messa
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -15,7 +16,7 @@ from headgate.gateway import codes
 from headgate.gateway.channels import Channels
 from headgate.gateway.events import Peek
 from headgate.gateway.exchange import Exchange
-from headgate.gateway.follows import Follows
+from headgate.gateway.follows import PROGRESS, Follows, Told
 from headgate.gateway.limits import Bucket
 from headgate.gateway.outbox import DROP, KEEP, LATEST, Outbox, Overflow
 from headgate.gateway.wire import Wire, data_frame, text_frame
@@ -24,6 +25,8 @@ from headgate.link.messages import Effect
 log = logging.getLogger("headgate.gateway")
 
 MOST_CHANNELS: Final = 1000
+MUCH: Final = 64 * 1024
+"""Unread bytes from which on a connection's streams wait in the log, not here."""
 MOST_FOLLOWED: Final = 200
 """Channels and streams of one connection: a handler that joins in a loop is told in the log."""
 
@@ -66,6 +69,7 @@ class Connection:
         "_closing",
         "_follows",
         "_outbox",
+        "_room",
         "address",
         "id",
         "key",
@@ -82,6 +86,7 @@ class Connection:
         self.id = id
         self.scope = scope
         self._outbox: Outbox | None = None
+        self._room: asyncio.Future[None] | None = None
         self._channels: set[str] | None = None
         self._follows: set[str] | None = None
         self._closing: tuple[int, str] | None = None
@@ -123,11 +128,20 @@ class Connection:
         """A channel's message: the oldest give way when the client is slow."""
         self.post(frame, DROP)
 
-    def event(self, stream: str, frame: bytes, kind: str, terminal: bool) -> None:
+    def event(self, told: Told) -> None:
         """A followed stream's event: of progress only the newest waits."""
-        if terminal and self._follows is not None:
-            self._follows.discard(stream)
-        self.post(frame, LATEST if kind == "progress" else KEEP, stream)
+        event = told.event
+        if event.terminal and self._follows is not None:
+            self._follows.discard(told.stream)
+        self.post(told.frame, LATEST if event.kind == PROGRESS else KEEP, told.stream)
+
+    def behind(self) -> Awaitable[None] | None:
+        """What ends when the client has read what waits for it, if that is much."""
+        if self._outbox is None or self._outbox.bytes < MUCH:
+            return None
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+        return self._room
 
     def sent(self, credit: int) -> None:
         """Bytes that had credit went out."""
@@ -270,3 +284,6 @@ class Connection:
             self._outbox.clear()
             self._outbox = None
             self.sockets.waiting.discard(self)
+            room, self._room = self._room, None
+            if room is not None and not room.done():
+                room.set_result(None)

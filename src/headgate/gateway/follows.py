@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from headgate.base.errors import HeadgateError, UnknownStream
+from headgate.base.errors import HeadgateError, StreamError
 from headgate.base.model import Event
 from headgate.base.ports import Streams
 from headgate.gateway.wire import text_frame
@@ -24,13 +24,43 @@ PAUSE: Final = 0.5
 """Seconds between tries while the engine is away."""
 TURN: Final = 500
 """Followers served before the loop gets a turn."""
+PAGE: Final = 250
+"""Events read at once for one who is behind."""
+GONE: Final = "gone"
+PROGRESS: Final = "progress"
+
+
+class Told:
+    """One event on its way to many followers: each form of it is made once, when the first one wants it."""
+
+    __slots__ = ("_frame", "event", "stream")
+
+    def __init__(self, stream: str, event: Event) -> None:
+        self.stream = stream
+        self.event = event
+        self._frame: bytes | None = None
+
+    @property
+    def frame(self) -> bytes:
+        """As clients of native sockets see it, a whole text frame."""
+        if self._frame is None:
+            self._frame = encode(self.stream, self.event)
+        return self._frame
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        return len(self.frame)
 
 
 class Follower(Protocol):
     """A connection, as far as streams need it."""
 
-    def event(self, stream: str, frame: bytes, kind: str, terminal: bool) -> None:
-        """One event, encoded; `kind` is the event's, and `terminal` says that nothing will follow."""
+    def event(self, told: Told) -> None:
+        """One event; nothing follows a terminal one."""
+
+    def behind(self) -> Awaitable[None] | None:
+        """None if it can take events now; else what ends when it can."""
 
 
 def encode(stream: str, event: Event) -> bytes:
@@ -58,9 +88,9 @@ def shown(event: Event) -> Any:
     return data
 
 
-def told(stream: str, offset: int, kind: str, reason: str) -> bytes:
-    """An end that the gateway itself has to tell of."""
-    return encode(stream, Event(offset, kind, {"reason": reason}, 0.0, terminal=True))
+def end(stream: str, offset: int, reason: str) -> Told:
+    """An end that the gateway itself has to tell of: the stream is gone."""
+    return Told(stream, Event(offset, GONE, {"reason": reason}, 0.0, terminal=True))
 
 
 class _Followed:
@@ -102,9 +132,12 @@ class Follows:
         elif after >= followed.at:
             followed.live[follower] = after
         else:
-            task = asyncio.create_task(self._catch_up(follower, stream, after))
-            self._late[follower, stream] = task
-            task.add_done_callback(lambda ended: self._caught_up(follower, stream, ended))
+            self._start_late(follower, stream, after)
+
+    def _start_late(self, follower: Follower, stream: str, after: int) -> None:
+        task = asyncio.create_task(self._catch_up(follower, stream, after))
+        self._late[follower, stream] = task
+        task.add_done_callback(lambda ended: self._caught_up(follower, stream, ended))
 
     def _caught_up(self, follower: Follower, stream: str, ended: asyncio.Task[None]) -> None:
         if self._late.get((follower, stream)) is ended:  # not a newer one that took its place
@@ -138,8 +171,8 @@ class Follows:
             try:
                 if await self._follow_once(followed):
                     return
-            except UnknownStream as exc:
-                await self._end(followed, "gone", str(exc) or "there is no such stream, or its time is over")
+            except StreamError as exc:
+                self._end(followed, str(exc) or "there is no such stream, or its time is over")
                 return
             except HeadgateError as exc:
                 log.warning("following %s is interrupted: %s", followed.stream, exc)
@@ -153,37 +186,48 @@ class Follows:
         if streams is None:
             return False
         async for event in streams.follow(followed.stream, followed.at):
-            followed.at = event.offset
-            await self._pass_on(followed, event)
+            before, followed.at = followed.at, event.offset
+            await self._pass_on(followed, event, before)
             if event.terminal:
                 self._followed.pop(followed.stream, None)
                 return True
         return False
 
-    async def _pass_on(self, followed: _Followed, event: Event) -> None:
-        frame = encode(followed.stream, event)
+    async def _pass_on(self, followed: _Followed, event: Event, before: int) -> None:
+        told = Told(followed.stream, event)
+        conflated = event.kind == PROGRESS
         for number, (follower, after) in enumerate(list(followed.live.items()), 1):
             if event.offset > after or event.kind == "truncated":
-                follower.event(followed.stream, frame, event.kind, event.terminal)
+                # One that does not keep up reads the log at its own pace instead of having it kept for it here.
+                if not conflated and follower.behind() is not None:
+                    self._fall_behind(followed, follower, max(after, before))
+                else:
+                    follower.event(told)
             if number % TURN == 0:
                 await asyncio.sleep(0)
 
-    async def _end(self, followed: _Followed, kind: str, reason: str) -> None:
+    def _fall_behind(self, followed: _Followed, follower: Follower, after: int) -> None:
+        if followed.live.pop(follower, None) is not None:
+            self._start_late(follower, followed.stream, after)
+
+    def _end(self, followed: _Followed, reason: str) -> None:
         self._followed.pop(followed.stream, None)
-        frame = told(followed.stream, followed.at, kind, reason)
+        told = end(followed.stream, followed.at, reason)
         for follower in list(followed.live):
-            follower.event(followed.stream, frame, kind, True)
+            follower.event(told)
 
     async def _catch_up(self, follower: Follower, stream: str, after: int) -> None:
-        """Read what the late one has missed; then it joins the live ones without a gap."""
+        """Read what the late one has missed, as fast as it takes it; then it joins the live ones without a gap."""
         while True:
+            while (room := follower.behind()) is not None:
+                await asyncio.shield(room)  # others wait for it too
             followed = self._followed.get(stream)
             if followed is None or after >= followed.at:
                 break
             try:
                 after = await self._read_some(follower, stream, after)
-            except UnknownStream as exc:
-                follower.event(stream, told(stream, after, "gone", str(exc)), "gone", True)
+            except StreamError as exc:
+                follower.event(end(stream, after, str(exc)))
                 return
             except HeadgateError as exc:
                 log.warning("catching up with %s is interrupted: %s", stream, exc)
@@ -194,17 +238,19 @@ class Follows:
         self.follow(follower, stream, after)
 
     async def _read_some(self, follower: Follower, stream: str, after: int) -> int:
-        """Pass one batch on; returns the offset reached, or -1 after the terminal event."""
+        """Pass on what the follower takes of one page; returns the offset reached, or -1 after the terminal event."""
         streams = self._streams()
         if streams is None:
             await self._sleep(PAUSE)
             return after
-        batch = await streams.read(stream, after)
+        batch = await streams.read(stream, after, PAGE)
         if batch.truncated:
             gap = Event(after, "truncated", {"reason": batch.truncated}, 0.0)
-            follower.event(stream, encode(stream, gap), "truncated", False)
+            follower.event(Told(stream, gap))
         for event in batch.events:
-            follower.event(stream, encode(stream, event), event.kind, event.terminal)
+            follower.event(Told(stream, event))
             if event.terminal:
                 return -1
+            if follower.behind() is not None:
+                return event.offset
         return batch.next

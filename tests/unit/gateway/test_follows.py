@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any
 
 import pytest
 
 from headgate.base.errors import Unavailable, UnknownStream
 from headgate.base.model import Batch, Event, NewEvent
-from headgate.gateway.follows import Follows, encode
+from headgate.gateway.follows import Follows, Told, encode
 
 pytestmark = pytest.mark.anyio
 
@@ -64,9 +64,13 @@ class FakeStreams:
 class Reader:
     def __init__(self) -> None:
         self.got: list[dict[str, Any]] = []
+        self.room: asyncio.Future[None] | None = None
 
-    def event(self, stream: str, frame: bytes, kind: str, terminal: bool) -> None:
-        self.got.append(json.loads(frame[frame.index(b"{") :]))
+    def event(self, told: Told) -> None:
+        self.got.append(json.loads(told.frame[told.frame.index(b"{") :]))
+
+    def behind(self) -> Awaitable[None] | None:
+        return self.room
 
     @property
     def offsets(self) -> list[int]:

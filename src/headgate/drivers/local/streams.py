@@ -245,7 +245,7 @@ def _source(store: Store, spec: StreamSpec) -> tuple[StreamSpec, Place | None]:
     if source.state.deleted:
         raise StreamConflict(f"stream {spec.source} was deleted; nothing can begin with it any more")
     given = source.state.spec
-    if spec.content_type and spec.content_type != given.content_type:
+    if spec.content_type and rules.media_type(spec.content_type) != rules.media_type(given.content_type):
         raise StreamConflict(f"stream {spec.source} has the content type {given.content_type}")
     if spec.source_offset is not None and spec.source_offset > source.tail:
         raise BadOffset(f"stream {spec.source} ends at {source.tail}")

@@ -1,0 +1,1 @@
+"""The HTTP face of streams: the Durable Streams protocol, version 1, below `/-/streams/`."""
