@@ -18,7 +18,7 @@ from headgate.drivers.local.store import Limits
 from headgate.drivers.memory import MemoryEngine
 from tests.support import redis_rig
 from tests.support.contract import LIMITS, Ordered
-from tests.support.redis import Redis
+from tests.support.redis import Redis, RedisCluster, oldest
 from tests.support.redis_rig import RemoteClock
 
 
@@ -30,7 +30,7 @@ class Rig:
     clock: ManualClock
 
 
-@pytest.fixture(params=["memory", "embedded", "redis"])
+@pytest.fixture(params=["memory", "embedded", "redis", "redis_6_2", "redis_cluster"])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
     if request.param not in ("memory", "embedded"):
         turned = RemoteClock()
@@ -50,6 +50,20 @@ def redis() -> Iterator[str]:
     """The URL of a Redis as it comes."""
     with Redis() as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_6_2() -> Iterator[str]:
+    """The oldest one that is supported: it has no functions."""
+    with Redis(binary=oldest()) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[str]:
+    """Three masters; the keys of one namespace lie on one of them."""
+    with RedisCluster() as cluster:
+        yield cluster.url
 
 
 @contextlib.asynccontextmanager

