@@ -83,7 +83,8 @@ def write_arrow(engine: Engine, query: Any, params: Mapping[str, Any], out: Any)
                 return
             batches = csv.open_csv(
                 text,
-                read_options=csv.ReadOptions(column_names=list(types), use_threads=True, block_size=_BLOCK),
+                memory_pool=pyarrow.system_memory_pool(),
+                read_options=csv.ReadOptions(column_names=list(types), use_threads=False, block_size=_BLOCK),
                 parse_options=csv.ParseOptions(newlines_in_values=True),
                 convert_options=csv.ConvertOptions(
                     column_types=types,
