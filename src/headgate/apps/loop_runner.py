@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from headgate.apps import stamps
 from headgate.apps.contexts import handshake_environ
 from headgate.apps.environ import EnvironMaker
 from headgate.apps.exchange import ClientGone, Exchange
@@ -90,6 +91,7 @@ class LoopRunner:
                 exchange.link.send(Fail(exchange.stream, exchange.handler, error_id, time.perf_counter() - since))
         finally:
             self.connections.discard(connection)
+            stamps.leave()
 
     def _call(self, connection: LoopConnection) -> None:
         exchange = connection.exchange

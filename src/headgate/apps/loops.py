@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from headgate.apps import stamps
 from headgate.apps.events import EventOf
 from headgate.apps.exchange import ClientGone, Exchange
 from headgate.apps.turns import Slot, TurnGate
@@ -183,12 +184,14 @@ class LoopConnection:
             self._slot = policy.gate.enter()
         self._turn = name
         self._since = policy.clock()
+        stamps.begin(name)
 
     def _end_turn(self) -> None:
         turn, slot = self._turn, self._slot
         if turn is None:
             return
         self._turn = self._slot = None
+        stamps.end()
         if slot is not None:
             self._policy.gate.leave(slot)
         self._policy.timed(self.exchange, turn, self._policy.clock() - self._since)

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from headgate.apps import stamps
+
 log = logging.getLogger("headgate.app")
 
 IDLE_SECONDS: Final = 30.0
@@ -100,15 +102,22 @@ class HandlerPool:
                 self.run(function, args)
                 del function, args
         finally:
+            stamps.leave()
             self._threads.discard(threading.current_thread())
 
     @staticmethod
     def run(function: Callable[..., None], args: tuple[Any, ...]) -> None:
         """Run it on the calling thread; raises nothing."""
+        handler = getattr(args[0], "handler", None) if args else None
+        if handler is not None:
+            stamps.begin(handler)
         try:
             function(*args)
         except BaseException:  # a bug of ours: handlers' own errors are dealt with further down
             log.exception("%r failed in a handler thread", function)
+        finally:
+            if handler is not None:
+                stamps.end()
 
     def _sleep(self, wake: threading.Lock) -> bool:
         """Wait to be woken; False when the thread has been idle for long enough to end."""

@@ -38,6 +38,7 @@ class Topic(StrEnum):
     JOBS = "Jobs and streams"
     SAFETY = "Addresses and secrets"
     LOGS = "Logs"
+    WATCH = "Watch"
 
 
 class Unit(StrEnum):
@@ -104,10 +105,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Option(
             Topic.BASICS,
-            'The engine: "embedded", "memory" (nothing on disk), or "unix:PATH" of a broker on this machine',
+            'The engine: "embedded", "memory" (nothing on disk), "unix:PATH" of a broker on this machine, or the URL of '
+            "a Redis or Valkey for many machines",
             flag="--broker",
         ),
     ] = "embedded"
+    wait_replicas: Annotated[
+        int,
+        Option(Topic.BASICS, "Redis replicas that must have a job before `enqueue` returns; 0 for none", least=0),
+    ] = 0
 
     # Processes
     roles: Annotated[
@@ -411,6 +417,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Option(Topic.LOGS, 'Where gateway 0 serves Prometheus metrics, "host:port"; the next ones on the next ports'),
     ] = ""
+
+    # Watch
+    watch: Annotated[bool, Option(Topic.WATCH, "Name what blocks loops and handlers, in the log and in status")] = True
+    watch_threshold: Annotated[
+        float, Option(Topic.WATCH, "How long a loop may be busy without turning", Unit.SECONDS, least=0.01)
+    ] = 0.1
+    watch_handler_threshold: Annotated[
+        float, Option(Topic.WATCH, "How long a handler may run in its thread", Unit.SECONDS, least=0.01)
+    ] = 2.0
 
     @property
     def folder(self) -> DataFolder:

@@ -42,9 +42,12 @@ from headgate.gateway.streams.reading import Reading
 from headgate.gateway.streams.reading import Terms as Times
 from headgate.gateway.web import Web
 from headgate.link.socketio import CHANNEL
+from headgate.watch.metrics import lines as watched
 
 log = logging.getLogger("headgate.gateway")
 
+SETTLE: Final = 2.0
+"""Seconds for which a gateway that has a successor goes on serving who has just connected to it."""
 ENGINE_PAUSE: Final = 0.25
 """Seconds between tries to reach the engine."""
 
@@ -151,7 +154,7 @@ class Gateway:
         self.balance = Balance(settings.folder.run, index, settings.gateways, self.server.adopt)
         self.app.balance = self.balance
         self.report = Report(self.app, self.web, self.exchange, self.sockets, self.spool, self.unready)
-        metrics = Metrics(self.report)
+        metrics = Metrics(self.report, lambda: watched(settings.folder.watch))
         account = Account(metrics, settings.access_log, settings.access_log_format)
         self.web.on_done, self.sockets.on_done, self.app.on_done = account, account.handshake, account.own
         self.web.on_refused = account.own
@@ -201,9 +204,11 @@ class Gateway:
             await asyncio.sleep(ENGINE_PAUSE / 5)
 
     async def _take_over(self, stopped: asyncio.Future[float]) -> None:
+        """Take connections when the word comes, unless the stop comes before it."""
         begun = asyncio.ensure_future(self.begin.wait())
-        await asyncio.wait([begun, stopped], return_when=asyncio.FIRST_COMPLETED)
-        if begun.done():
+        waiting: list[asyncio.Future[Any]] = [begun, stopped]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if self.begin.is_set():
             await self._open()
         begun.cancel()
 
@@ -225,8 +230,9 @@ class Gateway:
             log.info("stopping: %d requests and %d sockets have at most %.1f s to end", active, sockets, seconds)
         self.streams.stop()
         budget = max(0.2, seconds - 0.5)
+        settle = min(SETTLE, budget / 4) if self._successor else 0.0
         await asyncio.gather(
-            self.server.stop(budget), self.sockets.drain(budget, gradual=self._successor), self.socketio.drain(budget)
+            self.server.stop(budget - settle, settle), self.sockets.drain(budget, gradual=self._successor), self.socketio.drain(budget)
         )
 
     async def _reach_engine(self) -> None:

@@ -11,7 +11,7 @@ import bisect
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -74,10 +74,16 @@ class Histogram:
 
 
 class Metrics:
-    """What is counted per request, and the page that shows it with everything else."""
+    """What is counted per request, and the page that shows it with everything else.
 
-    def __init__(self, figures: Figures) -> None:
+    Args:
+        figures: the gateway's own.
+        more: lines to put below them.
+    """
+
+    def __init__(self, figures: Figures, more: Callable[[], list[str]] = list) -> None:
         self._figures = figures
+        self._more = more
         self._answers: dict[tuple[str, str], int] = {}
         self._waits: dict[str, Histogram] = {}
         self._runs: dict[str, Histogram] = {}
@@ -113,7 +119,7 @@ class Metrics:
             for lane, histogram in sorted(histograms.items()):
                 out += histogram.lines(name, f'lane="{lane}"')
         out += ["# TYPE headgate_sent_bytes_total counter", f"headgate_sent_bytes_total {self._bytes}"]
-        return "\n".join([*out, ""])
+        return "\n".join([*out, *self._more(), ""])
 
 
 class AdminListener:

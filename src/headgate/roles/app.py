@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from headgate.apps import stamps
 from headgate.apps.plan import WorkerPlan
 from headgate.apps.worker import AppWorker
 from headgate.declare import binding
 from headgate.declare.socketio import hook as socketio
 from headgate.library import secret_of
 from headgate.roles.choose import open_bridge
+from headgate.roles.machine import member
 from headgate.roles.pools import with_pools
 from headgate.supervisor.child import Child, serve
+
+LONG: Final = 0.5
+"""Seconds after which a handler that runs is shown by `headgate status --threads`."""
 
 
 def service(child: Child) -> AppWorker:
     """An app worker as the supervisor wants it."""
     settings = child.settings
+    stamps.use(child.watch)
     lane = child.lane or "slow"
     plan = WorkerPlan(
         app=settings.app,
@@ -34,7 +42,7 @@ def service(child: Child) -> AppWorker:
 
     def bind_engine() -> None:
         socketio.prepare(settings.folder.run)
-        bridge = open_bridge(settings.broker, settings.data, settings)
+        bridge = open_bridge(settings.broker, settings.data, settings, member=member(child))
         bridge.open()
         binding.bind(
             bridge,
@@ -43,7 +51,8 @@ def service(child: Child) -> AppWorker:
             url_ttl=settings.result_ttl,
         )
 
-    worker = AppWorker(plan, bind_engine, with_pools(child.report))
+    report = with_pools(child.report)
+    worker = AppWorker(plan, bind_engine, lambda stats: report({**stats, "threads_busy": stamps.busy(LONG)}))
     child.on_message("links", lambda data: worker.dial(data["paths"]))
     return worker
 

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 from headgate.apps.loader import load
-from headgate.apps.offload import RequestJob
+from headgate.apps.offloaded import AsgiRequestJob, RequestJob
 from headgate.base.marks import Mark
 from headgate.declare import binding, registry
-from headgate.declare.socketio import hook as socketio
 from headgate.declare.context import JobContext
+from headgate.declare.socketio import hook as socketio
+from headgate.jobs.middleware import Layer
 from headgate.jobs.worker import JobWorker, Recycle
 from headgate.library import secret_of
-from headgate.roles.choose import open_bridge
+from headgate.roles.choose import is_shared, open_bridge
+from headgate.roles.machine import Deaths, member, on_loop, worker_name
 from headgate.roles.pools import with_pools
 from headgate.supervisor.child import EXIT_BOOT, Child
+from headgate.watch.threads import HandlerThreads
 
 log = logging.getLogger(__name__)
+
+LONG: Final = 0.5
+"""Seconds after which a job that runs is shown by `headgate status --threads`."""
 
 
 def run(child: Child) -> None:
@@ -32,18 +41,24 @@ def run(child: Child) -> None:
     """
     settings = child.settings
     _be_nice(settings.job_nice)
-    bridge = open_bridge(settings.broker, Path(settings.data), settings, worker=child.name)
+    name = worker_name(settings, child.name)
+    bridge = open_bridge(settings.broker, Path(settings.data), settings, worker=name, member=member(child))
     binding.bind(bridge, secret=lambda: secret_of(settings), root_path=settings.root_path)
     bridge.open()
+    if is_shared(settings.broker):
+        deaths = Deaths(settings, bridge.engine, on_loop(bridge.loop))
+        deaths.before(child)
+        child.on_message("worker_died", deaths.heard)
     try:
         socketio.prepare(settings.folder.run, spectator=True)
         loaded = load(settings.app)
         socketio.imported()
-        if loaded.interface == "wsgi":
-            registry.add_job(RequestJob(loaded.app, settings.folder.offload).function())
+        kind = RequestJob if loaded.interface == "wsgi" else AsgiRequestJob
+        registry.add_job(kind(loaded.app, settings.folder.offload).function())
         bridge.call(bridge.engine.operations.set_crons, settings.app, list(registry.crons.values()))
+        threads = None if child.watch is None else HandlerThreads(child.watch, math.inf)  # a job may take its time
         worker = JobWorker(
-            child.name,
+            name,
             bridge.engine,
             bridge.loop,
             registry.jobs,
@@ -51,11 +66,11 @@ def run(child: Child) -> None:
             queues=settings.queues,
             result_bytes=settings.job_result_bytes,
             recycle=Recycle(settings.job_max_jobs, settings.job_max_memory),
-            layers=registry.layers,
+            layers=[stamped(threads), *registry.layers],
             mark=_mark(settings.folder.marks, child.name),
         )
         child.on_stop(worker.stop)
-        pulse = threading.Thread(target=_pulse, args=(child, worker), name="headgate-pulse", daemon=True)
+        pulse = threading.Thread(target=_pulse, args=(child, worker, threads), name="headgate-pulse", daemon=True)
 
         def ready() -> None:
             child.ready()
@@ -81,7 +96,22 @@ def _be_nice(nice: int) -> None:
         os.nice(nice)
 
 
-def _pulse(child: Child, worker: JobWorker) -> None:
+def stamped(threads: HandlerThreads | None) -> Layer:
+    """The outermost layer around a job: notes what runs, for `headgate status --threads`."""
+
+    def around(job: Any, call: Callable[[], Any]) -> Any:
+        if threads is None:
+            return call()
+        threads.begin(f"job {job.id}")
+        try:
+            return call()
+        finally:
+            threads.end()
+
+    return around
+
+
+def _pulse(child: Child, worker: JobWorker, threads: HandlerThreads | None) -> None:
     """Tell the supervisor once a second that the process lives, and what it runs.
 
     A thread of its own: a job may hold the main thread for hours and is not stalled by that. One that holds
@@ -90,7 +120,8 @@ def _pulse(child: Child, worker: JobWorker) -> None:
     pause, report = threading.Event(), with_pools(child.report)
     while not pause.wait(1.0):
         child.touch()
-        report(worker.keeper.facts())
+        busy = threads.busy(LONG) if threads is not None else []
+        report({**worker.keeper.facts(), "threads_busy": busy})
 
 
 def main() -> None:

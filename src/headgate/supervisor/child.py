@@ -23,11 +23,12 @@ import msgspec
 from headgate.base.errors import NotHosted
 from headgate.base.ports import Service
 from headgate.config.settings import Lane, Role, Settings
-from headgate.supervisor import channel, logs, parent
+from headgate.supervisor import channel, logs, parent, watching
 from headgate.supervisor.bootfail import describe
 from headgate.supervisor.channel import ENVIRONMENT, Brief, ToChild, process_name
 from headgate.supervisor.stop import Stop
 from headgate.supervisor.wire import Wire
+from headgate.watch.process import Watch
 
 log = logging.getLogger("headgate.supervisor")
 
@@ -64,6 +65,8 @@ class Child:
         self.is_ready = threading.Event()
         self.failure: BaseException | None = None
         self.stats: dict[str, Any] = {}
+        self.watch: Watch | None = None
+        """What blocks this process's loops and handlers, unless the setting says not to look."""
         self._wire: Wire | None = None
         self._callbacks: dict[str, Callback] = {}
         self._backlog: list[channel.Notice] = []
@@ -98,6 +101,7 @@ class Child:
         logs.set_up(child.name.split(".", maxsplit=1)[0], brief.settings.log_level)
         if brief.role in ("app", "jobs"):
             sys.path.insert(0, os.getcwd())
+        child.watch = watching.begin(brief)
         child._wire = Wire(_inherit(brief.channel), child._hear, child._orphaned)
         child._wire.start()
         return child
@@ -138,6 +142,7 @@ class Child:
         """Say, once, that work can be taken."""
         if not self.is_ready.is_set():
             self.is_ready.set()
+            watching.serves(self.watch)
             if self._wire:
                 self._wire.send(channel.Ready())
 
@@ -159,7 +164,7 @@ class Child:
 
     def report(self, stats: Mapping[str, Any]) -> None:
         """Give what `headgate status` shows of this process; sent at most once a second, the newest wins."""
-        self.stats = dict(stats)
+        self.stats = {**stats, **watching.facts(self.watch)}
         if self._wire:
             self._wire.report(self.stats)
 

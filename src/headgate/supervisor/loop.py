@@ -16,7 +16,7 @@ import msgspec
 
 import headgate
 from headgate.config.settings import Settings
-from headgate.supervisor import channel, events, folder, sockets, system
+from headgate.supervisor import channel, events, folder, sockets, system, watching
 from headgate.supervisor.channel import Brief
 from headgate.supervisor.control import ControlServer, Question, Reply
 from headgate.supervisor.crew import Crew
@@ -102,6 +102,7 @@ class Supervisor:
         self._control = ControlServer(control, self._selector, self._asked)
         stack.callback(self._control.close)
         self._crew = Crew(places(self._settings), Limits.of(self._settings))
+        stack.enter_context(watching.observed(self._settings))
         self._members = Members(self._selector, self._happened, self._command)
         stack.callback(self._members.end_all)
         stack.callback(self._close_reloader)

@@ -1,0 +1,73 @@
+"""The watchdog's own lateness, and what it means: the interpreter lock was held, no CPU, or the process stood still."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from headgate.watch.causes import whole_process
+from headgate.watch.machine import Thread
+from headgate.watch.native import MS, get_ident, get_native_id
+
+HELD: Final = "held"
+NO_CPU: Final = "no cpu"
+STILL: Final = "still"
+
+_WHO: Final = getattr(resource, "RUSAGE_THREAD", None)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch in which the watchdog could not turn."""
+
+    begin: int
+    end: int
+    why: str
+
+    def overlap(self, begin: int, end: int) -> int:
+        return max(0, min(end, self.end) - max(begin, self.begin))
+
+
+class Gaps:
+    """Kept by the watchdog on its own thread.
+
+    Args:
+        tick: nanoseconds between two of its turns.
+    """
+
+    def __init__(self, tick: int) -> None:
+        self._tick = tick
+        self._thread = Thread(get_ident(), get_native_id())
+        self._last = self._thread.read(0)
+        self._switches = _switches()
+        self.recent: deque[Gap] = deque(maxlen=64)
+
+    def turn(self, last: int, now: int) -> Gap | None:
+        """Called each turn with the times of the turn before and of this one; the gap between, if there was one."""
+        switches, reading = _switches(), self._thread.read(now)
+        slept, queued = switches - self._switches, reading.queued - self._last.queued
+        self._switches, self._last = switches, reading
+        late = now - last - self._tick
+        if late < max(2 * self._tick, 30 * MS):
+            return None
+        gap = Gap(last + self._tick // 2, now, self._why(late, slept, queued))
+        self.recent.append(gap)
+        return gap
+
+    def _why(self, late: int, slept: int, queued: int) -> str:
+        if queued >= late // 2:
+            return NO_CPU
+        if _WHO is not None and whole_process(late - queued, slept, int(sys.getswitchinterval() * 1e9)):
+            return STILL
+        return HELD
+
+    def within(self, why: str, begin: int, end: int) -> int:
+        """How much of a stretch gaps of a kind cover, ns."""
+        return sum(gap.overlap(begin, end) for gap in self.recent if gap.why == why)
+
+
+def _switches() -> int:
+    return 0 if _WHO is None else resource.getrusage(_WHO).ru_nvcsw

@@ -1,0 +1,193 @@
+"""The observer: looks at the boards of a folder from outside, and reads a process whose watchdog cannot turn.
+
+A watchdog that does not turn has lost the interpreter lock to somebody. Then py-spy tells who has it and where;
+what it saw is left beside the board, and the process itself makes the incident of it. Of a process that dies in
+a stall the observer makes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from headgate.watch import board, pyspy
+from headgate.watch.board import H_BEAT, H_DUMPING, H_OBSERVER, H_SIGHT, H_TICK, R_LIMIT, R_TID, SIGHTS, BoardView
+from headgate.watch.clues import Clues
+from headgate.watch.journal import Journal
+from headgate.watch.machine import stopped
+from headgate.watch.model import Incident, Sample, Stall
+from headgate.watch.naming import Origin, name
+from headgate.watch.native import MS, clock, wall
+from headgate.watch.outside_samples import SUFFIX, Seen
+
+TICK: Final = 0.02
+SCAN: Final = 0.5
+"""Seconds between two searches for new processes."""
+AGAIN: Final = 80 * MS
+OFTEN: Final = 8
+"""Looks into one process in a row; then one a second."""
+LATE: Final = 60 * MS
+"""Own lateness above which nothing is concluded from others'."""
+
+
+class Observed:
+    """One watched process."""
+
+    def __init__(self, view: BoardView) -> None:
+        self.view = view
+        self.looks = 0
+        self.next = 0
+        self.stale_since = 0
+        self.looking: threading.Thread | None = None
+        self.seen: Seen | None = None
+        self.problem = ""
+
+
+class Observer:
+    """Observes until `stop`, on a thread of its own.
+
+    Args:
+        folder: where the boards are.
+        look: reads a process; `pyspy.look`.
+        tell: takes the incidents that the observer makes itself.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        look: Callable[[int], Seen] = pyspy.look,
+        tell: Callable[[Incident], None] = lambda _incident: None,
+    ) -> None:
+        self._folder = folder
+        self._look = look
+        self._tell = tell
+        self._journal = Journal(folder)
+        self._observed: dict[str, Observed] = {}
+        self._foreign: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="headgate-observer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after a last look for processes that have died."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+        self._scan()
+
+    def sights(self) -> dict[int, tuple[str, str]]:
+        """pid → what can be seen of it ("py-spy", "refused", …), and why not more."""
+        found = {}
+        for each in list(self._observed.values()):
+            found[each.view.pid] = (SIGHTS[each.view.cells[H_SIGHT]], each.problem)
+        return found
+
+    def _run(self) -> None:
+        last, scanned = clock(), 0
+        while not self._stop.wait(TICK):
+            now = clock()
+            late = now - last > LATE
+            last = now
+            with contextlib.suppress(OSError):
+                if now - scanned > SCAN * 1e9:
+                    scanned = now
+                    self._scan()
+                for each in list(self._observed.values()):
+                    self._turn(each, now, late=late)
+
+    def _scan(self) -> None:
+        """Find new boards, and take leave of dead processes."""
+        try:
+            entries = [entry.name for entry in os.scandir(self._folder) if entry.name.endswith(board.SUFFIX)]
+        except OSError:
+            return
+        for entry in entries:
+            if entry not in self._observed and entry not in self._foreign:
+                self._found(entry)
+        for entry, each in list(self._observed.items()):
+            if entry not in entries or not each.view.alive():
+                del self._observed[entry]
+                self._gone(each)
+
+    def _found(self, entry: str) -> None:
+        try:
+            self._observed[entry] = Observed(BoardView(self._folder / entry))
+        except ValueError:
+            pass  # it is being made
+        except OSError:
+            self._foreign.add(entry)
+
+    def _gone(self, each: Observed) -> None:
+        if each.looking is not None:
+            each.looking.join(1.0)
+        if not each.view.alive():
+            with contextlib.suppress(Exception):
+                self._died(each)
+            for suffix in (board.SUFFIX, SUFFIX):
+                with contextlib.suppress(OSError):
+                    (self._folder / f"{each.view.pid}{suffix}").unlink()
+        each.view.close()
+
+    def _turn(self, each: Observed, now: int, *, late: bool) -> None:
+        cells = each.view.cells
+        cells[H_OBSERVER] = now
+        beat = cells[H_BEAT]
+        if not beat or (each.looking is not None and each.looking.is_alive()):
+            return
+        if not cells[H_SIGHT]:
+            self._begin(each)
+        elif late or now - beat < max(3 * cells[H_TICK], LATE):
+            each.looks, each.next = 0, 0
+        elif now >= each.next and SIGHTS[cells[H_SIGHT]] == "py-spy" and not stopped(each.view.pid):
+            each.looks += 1
+            each.next = now + (AGAIN if each.looks < OFTEN else 1000 * MS)
+            self._begin(each)
+
+    def _begin(self, each: Observed) -> None:
+        """Read the process on a thread: others' stalls go on meanwhile."""
+        each.view.cells[H_DUMPING] = clock()
+        each.looking = threading.Thread(target=self._read, args=(each,), name="headgate-look", daemon=True)
+        each.looking.start()
+
+    def _read(self, each: Observed) -> None:
+        cells = each.view.cells
+        try:
+            each.seen = self._look(each.view.pid)
+            with (self._folder / f"{each.view.pid}{SUFFIX}").open("a") as file:
+                file.write(each.seen.to_json() + "\n")
+            cells[H_SIGHT], each.problem = SIGHTS.index("py-spy"), ""
+        except pyspy.CannotSee as exc:
+            if not cells[H_SIGHT] and each.view.alive():
+                cells[H_SIGHT], each.problem = SIGHTS.index(exc.sight), str(exc)
+        except OSError as exc:
+            each.problem = str(exc)
+        finally:
+            cells[H_DUMPING] = 0
+
+    def _died(self, each: Observed) -> None:
+        """Its board tells what it was at when it died; what its watchdog could not name we have seen ourselves."""
+        cells, seen = each.view.cells, each.seen
+        for at in each.view.rows():
+            since, limit = cells[at], cells[at + R_LIMIT]
+            held = cells[H_BEAT] < since + limit
+            if not since or seen is None or not held or seen.begun < since or seen.done - since < limit:
+                continue
+            tid = cells[at + R_TID]
+            foreign = seen.owner not in (0, tid)
+            stack = seen.stacks.get(seen.owner if foreign else tid, ())
+            sample = Sample(seen.done, stack, root=0, foreign=foreign, outside=True)
+            kind = board.KINDS[cells[at + board.R_KIND]]
+            stall = Stall(since, seen.done, kind, board.row_name(cells, at), held=seen.done - since, samples=[sample])
+            stall.cpu = stall.length
+            incident = name(stall, Clues(), Origin(each.view.pid, each.view.name), wall())
+            if incident is not None:
+                incident.unfinished = True
+                self._journal.add(incident)
+                self._tell(incident)

@@ -1,0 +1,278 @@
+"""The watchdog: one thread that looks at all lines of its process, and asks for a stall's stack while it lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from headgate.watch.board import (
+    H_BEAT,
+    H_CAUSES,
+    H_DUMPING,
+    H_GIL_STALLS,
+    H_OBSERVER,
+    H_SIGHT,
+    H_WATCHDOG,
+    SIGHTS,
+    Board,
+)
+from headgate.watch.clues import Clues
+from headgate.watch.gaps import HELD, STILL, Gap, Gaps
+from headgate.watch.garbage import Collections
+from headgate.watch.line import Line
+from headgate.watch.machine import Reading, debugged
+from headgate.watch.model import CAUSES, Incident, Stall
+from headgate.watch.naming import Origin, name
+from headgate.watch.native import MS, SECOND, clock, get_native_id, sleep, wall
+from headgate.watch.outside_samples import OutsideSamples
+from headgate.watch.stall import OpenStall
+
+PATIENCE: Final = SECOND
+"""How long a finished stall waits for the observer to have read the process."""
+FRESH: Final = 3 * SECOND
+"""An observer that has not looked for longer is gone."""
+STILL_BLOCKED: Final = 5 * SECOND
+"""A stall that lasts longer is told of while it lasts: the process may be killed before it ends."""
+
+
+@dataclass
+class _Finished:
+    line: Line
+    stall: Stall
+    clues: Clues
+    sockets: int
+    tasks: int
+    waited: int
+    due: int
+    unfinished: bool = False
+    span: Any = None
+
+
+@dataclass
+class Rules:
+    """How to watch.
+
+    Args:
+        limit: nanoseconds for which a loop may be busy.
+        handler_limit: nanoseconds for which a handler may run in its thread.
+    """
+
+    limit: int = 100 * MS
+    handler_limit: int = SECOND
+    tick: int = field(init=False)
+    stride: int = field(init=False)
+    """Turns between two looks at handlers' threads, of which there may be a thousand."""
+
+    def __post_init__(self) -> None:
+        self.tick = max(2 * MS, min(20 * MS, self.limit // 5, self.handler_limit // 5))
+        self.stride = max(1, min(10, self.handler_limit // 5 // self.tick))
+
+
+class Watchdog:
+    """Looks at lines until told to stop.
+
+    Args:
+        board: where it stamps its own turns.
+        folder: where an observer leaves what it saw; None: there is none.
+        rules: how to watch.
+        origin: the process, for the incidents.
+        tell: takes each incident, on the watchdog's thread; whether it counts.
+    """
+
+    def __init__(
+        self, board: Board, folder: Path | None, rules: Rules, origin: Origin, tell: Callable[[Incident, Any], bool]
+    ) -> None:
+        self.lines: list[Line] = []
+        self.collections = Collections()
+        self._board = board
+        self._rules = rules
+        self._origin = origin
+        self._tell = tell
+        self._seen = None if folder is None else OutsideSamples(folder)
+        self._finished: list[_Finished] = []
+        self._gaps: list[tuple[Gap, int]] = []
+        self._turns = 0
+        self._reported: list[tuple[int, int]] = []
+        self._stop = False
+        self.failed = 0
+        """Turns that an error of our own ended; the next one goes on."""
+
+    def run(self) -> None:
+        """Turn until `stop`."""
+        tick = self._rules.tick
+        self.lateness = Gaps(tick)
+        self._board.cells[H_WATCHDOG] = get_native_id()
+        self.collections.install()
+        last = clock()
+        while not self._stop:
+            sleep(tick / SECOND)
+            now = clock()
+            try:
+                self.turn(last, now)
+            except Exception:
+                self.failed += 1
+            last = now
+        self.collections.remove()
+
+    def stop(self) -> None:
+        """End at the next turn."""
+        self._stop = True
+
+    def turn(self, last: int, now: int) -> None:
+        """One look at everything."""
+        self._board.cells[H_BEAT] = now
+        gap = self.lateness.turn(last, now)
+        guess = (last + now) // 2
+        if gap is not None:
+            guess = last + self._rules.tick // 2 if gap.why == HELD else now
+            if gap.why == HELD and gap.end - gap.begin > self._limit():
+                self._gaps.append((gap, now + 3 * self._rules.tick))
+        self._turns += 1
+        for line in self.lines[:]:
+            if line.kind == "thread" and self._turns % self._rules.stride:
+                continue
+            if line.closed:
+                self._drop(line)
+                continue
+            line.look(now, guess)
+            self._look(line, now, late=gap is not None)
+        if self._gaps:
+            self._report_gaps(now)
+        if self._finished:
+            self._report_finished(now)
+
+    def _look(self, line: Line, now: int, *, late: bool) -> None:
+        since, state = line.since(), line.open
+        if state is not None and since != state.since:
+            line.open = None
+            self._close(line, state, now)
+        while line.ended:
+            begin, end = line.ended.popleft()
+            self._finish(line, begin, end, None, line.last, now)
+        if not since:
+            if line.kind != "thread":  # a thread's account is taken when it has been at something for long
+                line.last = line.thread.read(now)
+            return
+        if line.open is None:
+            if now - since < line.limit // 2:
+                if line.kind != "thread" and (line.last is None or line.last.at < since - self._rules.tick):
+                    line.last = line.thread.read(now)
+                return
+            line.open = OpenStall(line, since, (None if line.kind == "thread" else line.last) or line.thread.read(now))
+        line.open.sample(now, late=late)
+        if now - since > STILL_BLOCKED and not late and not line.open.told and line.kind != "thread":
+            line.open.told = True
+            self._finish(line, since, now, line.open, line.open.before, now, unfinished=True)
+
+    def _drop(self, line: Line) -> None:
+        if line.open is not None:
+            line.open.close()
+        line.thread.close()
+        self.lines.remove(line)
+
+    def _close(self, line: Line, state: OpenStall, now: int) -> None:
+        """A stretch that was looked at is over; if it was long enough the line has noted its end."""
+        for noted in list(line.ended):
+            if noted[0] == state.since:
+                line.ended.remove(noted)
+                self._finish(line, *noted, state, state.before, now)
+        state.close()
+
+    def _finish(
+        self,
+        line: Line,
+        begin: int,
+        end: int,
+        state: OpenStall | None,
+        before: object,
+        now: int,
+        *,
+        unfinished: bool = False,
+    ) -> None:
+        stall = Stall(begin, end, line.kind, line.name, limit=line.limit)
+        self._account(stall, line, state.before if state else line.last, now)
+        if state is not None:
+            stall.samples = [sample for sample in state.samples() if sample.at <= end + self._rules.tick]
+        blind = stall.held >= 0.3 * stall.length
+        due = now + PATIENCE if blind and self._observed(now) else now
+        waited = end - state.waiting_since if state and state.waiting_since else 0
+        clues = state.clues if state else Clues(handler=line.handler, request_id=line.request_id)
+        sockets, tasks = (state.sockets, state.tasks) if state else (0, 0)
+        self._finished.append(
+            _Finished(line, stall, clues, sockets, tasks, waited, due, unfinished, state and state.span)
+        )
+
+    def _account(self, stall: Stall, line: Line, before: object, now: int) -> None:
+        """What the line's thread and the process did in the meantime, by their own accounts."""
+        after = line.thread.read(now)
+        if isinstance(before, Reading) and before.at <= stall.end:
+            stall.cpu = min(stall.length, after.cpu - before.cpu)
+            stall.queued = min(stall.length, after.queued - before.queued)
+        stall.gc = self.collections.within(stall.begin, stall.end)
+        stall.held = self.lateness.within(HELD, stall.begin, stall.end)
+        stall.stopped = self.lateness.within(STILL, stall.begin, stall.end) >= 0.5 * stall.length
+        stall.debugged = debugged()
+
+    def _observed(self, now: int) -> bool:
+        cells = self._board.cells
+        return now - cells[H_OBSERVER] < FRESH and SIGHTS[cells[H_SIGHT]] == "py-spy"
+
+    def _report_gaps(self, now: int) -> None:
+        """Held stretches that no busy line accounts for: all lines waited for another thread."""
+        waiting = []
+        for gap, due in self._gaps:
+            if now < due:
+                waiting.append((gap, due))
+            elif not self._accounted(gap):
+                self._report_gap(gap, now)
+        self._gaps = waiting
+
+    def _accounted(self, gap: Gap) -> bool:
+        half = (gap.end - gap.begin) // 2
+        busy = [(each.stall.begin, each.stall.end) for each in self._finished]
+        busy += [(line.open.since, gap.end) for line in self.lines if line.open is not None]
+        return any(gap.overlap(begin, end) >= half for begin, end in [*busy, *self._reported])
+
+    def _report_gap(self, gap: Gap, now: int) -> None:
+        line = next((line for line in self.lines if line.kind != "thread"), None) or next(iter(self.lines), None)
+        if line is None:
+            return
+        stall = Stall(
+            gap.begin, gap.end, line.kind, line.name, limit=line.limit, held=gap.end - gap.begin, debugged=debugged()
+        )
+        stall.gc = self.collections.within(gap.begin, gap.end)
+        due = now + PATIENCE if self._observed(now) else now
+        self._board.cells[H_GIL_STALLS] += 1
+        self._finished.append(_Finished(line, stall, Clues(), 0, 0, 0, due))
+
+    def _report_finished(self, now: int) -> None:
+        waiting = []
+        for each in self._finished:
+            if each.due > now and (self._board.cells[H_DUMPING] or each.due - now > PATIENCE - 2 * self._rules.tick):
+                waiting.append(each)
+            else:
+                self._report(each)
+        self._finished = waiting
+
+    def _report(self, each: _Finished) -> None:
+        stall, line = each.stall, each.line
+        self._reported = [*self._reported[-15:], (stall.begin, stall.end)]
+        if self._seen is not None and stall.held >= 0.3 * stall.length:
+            stall.samples += self._seen.of(line.thread.tid, stall.begin, stall.end)
+        incident = name(stall, each.clues, self._origin, wall())
+        if incident is None:
+            return
+        incident.sockets, incident.tasks, incident.waited = each.sockets, each.tasks, each.waited / SECOND
+        incident.unfinished = each.unfinished
+        if not self._tell(incident, each.span):
+            return
+        if not each.unfinished:
+            line.count(stall.length)
+            at = H_CAUSES + 2 * CAUSES.index(incident.cause)
+            self._board.cells[at] += 1
+            self._board.cells[at + 1] += stall.length
+
+    def _limit(self) -> int:
+        return min((line.limit for line in self.lines), default=self._rules.limit)
