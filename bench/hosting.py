@@ -37,7 +37,7 @@ class Running:
 
     def memory(self) -> int:
         """Bytes of all its processes; shared pages count once (proportional set size)."""
-        return sum(_pss(pid) for pid in bearers(self.mark))
+        return sum(process_memory(pid) for pid in bearers(self.mark))
 
     def cpu(self) -> float:
         """Seconds of processor time that its live processes have used."""
@@ -97,7 +97,8 @@ def headgate_host(label: str, target: str, home: Path, *options: str) -> Host:
     return Host(label, " ".join(["headgate run", target, *options]), start)
 
 
-def _pss(pid: int) -> int:
+def process_memory(pid: int) -> int:
+    """Bytes of one process (proportional set size); 0 when it is gone."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

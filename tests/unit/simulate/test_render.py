@@ -12,13 +12,13 @@ from rich.console import Console
 
 from headgate.simulate.compare import compare
 from headgate.simulate.histogram import Histogram
-from headgate.simulate.render.charts import latency_over_time
+from headgate.simulate.render.charts import charts, latency_over_time
 from headgate.simulate.render.html import compare_page, html_page
 from headgate.simulate.render.junit import junit_xml
 from headgate.simulate.render.plot import Scale, linear, logarithmic, ticks, time_ticks
 from headgate.simulate.render.prometheus import prometheus_text
 from headgate.simulate.render.text import print_comparison, print_report
-from headgate.simulate.report import Judgement, Moment, Report, Second
+from headgate.simulate.report import Judgement, Mark, Moment, Report, Sample, Second
 from tests.unit.simulate.reports import busy_report, make_report
 
 OBJECTIVES = [
@@ -52,6 +52,14 @@ class Tags(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
+
+
+def test_all_plots_over_time_share_an_axis_that_holds_what_the_server_did_after_the_clicks() -> None:
+    samples = [Sample(at=float(at), values={"jobs: bulk.queued": 40.0 - at}) for at in range(40)]
+    report = busy_report(server=samples, marks=[Mark(41.0, "the new generation serves")])
+    plots = [plot for plot in charts(report) if not plot.title.startswith("distribution")]
+    assert {plot.x for plot in plots} == {Scale(0.0, 41.0)}
+    assert all(0 <= plot.x(x) <= 1 for plot in plots for line in plot.lines for x, _ in line.points)
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,13 @@ def charts(report: Report) -> list[Plot]:
 
 
 def _time(report: Report) -> Scale:
+    """One axis for all plots over time: to the end of the clicking, or to the last that is known of the server.
+
+    Answers that came after the clicking are in the counts; an axis that goes on for them alone shows nothing.
+    """
     last = max((second.at + 1 for second in report.timeline), default=1)
-    # Answers that came after the clicking are in the counts; an axis that goes on for them shows nothing.
-    return Scale(0.0, max(report.seconds, 1.0) if report.seconds else float(last))
+    known = [sample.at for sample in report.server] + [mark.at for mark in report.marks]
+    return Scale(0.0, max(report.seconds or float(last), 1.0, *known))
 
 
 def _marks(report: Report) -> list[tuple[float, str]]:

@@ -56,7 +56,7 @@ def _latencies(report: Report) -> Table:
     for name in ("count", "p50", "p90", "p99", "p99.9", "max"):
         table.add_column(name, justify="right")
     for name, latency in report.series.items():
-        label = f"{name} (from sending)" if name.endswith(".service") else name
+        label = f"{name.removesuffix('.service')} (from sending)" if name.endswith(".service") else name
         times = [latency.percentiles[p] for p in ("50", "90", "99", "99.9")]
         shown = [show_seconds(t) for t in (*times, latency.max)]
         style = "dim" if name.endswith(".service") else ""

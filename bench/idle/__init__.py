@@ -1,0 +1,1 @@
+"""What one gateway process keeps for each of very many idle sockets."""

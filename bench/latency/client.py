@@ -1,0 +1,90 @@
+"""Sends messages at a steady rate over some sockets and times their echoes from the moment each was meant to go.
+
+`python -m bench.latency.client PORT PATH TEXT RATE SECONDS SOCKETS` prints the times in seconds, as JSON. Messages go
+in an open model: one that is late does not make the next ones late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import sys
+from collections import deque
+from typing import Any
+
+import uvloop
+
+WARM_UP = 2.0
+"""Seconds whose messages are not counted: lanes are learned, caches filled."""
+
+
+class Client(asyncio.Protocol):
+    """One socket; echoes come in the order of the messages."""
+
+    def __init__(self, path: str, times: list[float]) -> None:
+        self.opened = asyncio.get_running_loop().create_future()
+        self._path = path
+        self._times = times
+        self._meant: deque[float] = deque()
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+        key = base64.b64encode(os.urandom(16)).decode()
+        transport.write(  # type: ignore[attr-defined]
+            f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+
+    def send(self, frame: bytes, meant: float) -> None:
+        self._meant.append(meant)
+        self._transport.write(frame)
+
+    def data_received(self, data: bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        self._buffer += data
+        if not self.opened.done():
+            head, end, self._buffer = self._buffer.partition(b"\r\n\r\n")
+            if not end:
+                self._buffer = head
+                return
+            if b" 101 " not in head.split(b"\r\n")[0]:
+                raise ConnectionError(head.decode(errors="replace"))
+            self.opened.set_result(None)
+        while len(self._buffer) >= 2 and len(self._buffer) >= (size := 2 + (self._buffer[1] & 0x7F)):
+            kind, self._buffer = self._buffer[0] & 0x0F, self._buffer[size:]
+            if kind in (1, 2):
+                self._times.append(now - self._meant.popleft())
+
+
+async def run(port: int, path: str, text: str, rate: float, seconds: float, sockets: int) -> list[float]:
+    """The times of all echoes after the warm-up."""
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+    clients = []
+    for _ in range(sockets):
+        _, client = await loop.create_connection(lambda: Client(path, times), "127.0.0.1", port)
+        await client.opened
+        clients.append(client)
+    payload = text.encode()
+    frame = bytes((0x81, 0x80 | len(payload), 0, 0, 0, 0)) + payload  # the mask of zeros leaves it as it is
+    for span in (WARM_UP, seconds):
+        times.clear()
+        count, start = round(rate * span), loop.time() + 0.01
+        for number in range(count):
+            loop.call_at(start + number / rate, clients[number % sockets].send, frame, start + number / rate)
+        async with asyncio.timeout(span + 30):
+            while len(times) < count:  # noqa: ASYNC110 - a timer here would be one more on the measured loop
+                await asyncio.sleep(0.25)
+    return times
+
+
+def main() -> None:
+    port, path, text, rate, seconds, sockets = sys.argv[1:]
+    print(json.dumps(uvloop.run(run(int(port), path, text, float(rate), float(seconds), int(sockets)))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The command that would have found the story's failure before production, and its verdicts."""
