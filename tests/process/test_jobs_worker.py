@@ -8,10 +8,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headgate.base.errors import JobCancelled, JobFailed
+from headgate.base.lifecycle import LOSSES_ALLOWED
 from headgate.base.model import JobState
+from headgate.declare.handle import JobHandle
 from tests.support.jobs_app import Crew, crew
 from tests.support.roles import RoleProcess
 from tests.support.wait import until
@@ -130,6 +133,49 @@ def test_the_worker_tells_what_it_runs(shared: Crew) -> None:
     stats = shared.worker_running(handle.id).wait_stats(lambda stats: stats.get("job") == handle.id)
     assert stats["function"] == "jobsapp:write"
     handle.wait(20)
+
+
+def test_a_function_that_takes_lists_is_given_them(shared: Crew) -> None:
+    handles = shared.app.adds_up.enqueue_many([[n] for n in range(20)])
+    for n, handle in enumerate(handles):
+        if n == 13:
+            with pytest.raises(JobFailed, match="thirteen"):
+                handle.wait(20)
+        else:
+            assert handle.wait(20) == n + 1
+    calls = [int(line.split()[-1]) for line in shared.ledger() if line.startswith("list of")]
+    assert sum(calls) == 20
+    assert len(calls) < 20
+
+
+def test_pickle_carries_what_msgpack_cannot_when_the_function_asks_for_it(shared: Crew) -> None:
+    assert shared.app.takes_anything.enqueue({1, 2}).wait(20) == "set"
+    assert shared.app.takes_anything.enqueue(value=complex(1, 2)).wait(20) == "complex"
+
+
+def test_pickled_arguments_are_not_rebuilt_for_a_function_that_did_not_ask(shared: Crew) -> None:
+    pickled = shared.app.takes_anything.spec(({1},), {})
+    job = msgspec.structs.replace(pickled, function="jobsapp:echo")
+    shared.bridge.put([job])
+    with pytest.raises(JobFailed, match="were pickled"):
+        JobHandle(job.id).wait(20)
+
+
+def test_one_of_a_list_that_kills_the_worker_takes_no_other_along(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=0) as hired:
+        handles = hired.app.dies_of_seven.enqueue_many([[n] for n in range(5, 10)])
+        for _ in range(LOSSES_ALLOWED + 1):
+            hired.start_worker().process.wait(20)
+        hired.start_worker()
+        for n, handle in zip(range(5, 10), handles, strict=True):
+            if n == 7:
+                with pytest.raises(JobFailed, match="job workers died"):
+                    handle.wait(30)
+            else:
+                handle.wait(30)
+                assert handle.get().losses <= 1
+        told = [event.kind for event in hired.bridge.read(handles[0].stream).events]
+        assert {"log", "progress"} <= set(told)
 
 
 def test_a_job_that_will_not_end_is_killed_with_its_process(tmp_path: Path) -> None:

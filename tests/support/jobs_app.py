@@ -43,6 +43,29 @@ def write(line, seconds=0):
     return os.getpid()
 
 @gate.job()
+def held_up_once(job, line):
+    note(line)
+    if job.tries == 1:
+        time.sleep(60)
+    return job.tries
+
+@gate.job(batch=50, linger=0.2)
+def adds_up(numbers: list[int]):
+    note(f"list of {len(numbers)}")
+    return [ValueError("thirteen") if n == 13 else n + 1 for n in numbers]
+
+@gate.job(batch=50, linger=0.2)
+def dies_of_seven(job, numbers: list[int]):
+    if 7 in numbers:
+        os._exit(9)
+    job.log("whole")
+    job.members[0].progress(len(numbers))
+
+@gate.job(serializer="pickle")
+def takes_anything(value):
+    return type(value).__name__
+
+@gate.job()
 def steps(job, count):
     for done in range(1, count + 1):
         job.progress(done, count)

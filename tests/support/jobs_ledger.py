@@ -67,7 +67,7 @@ class Ledger:
             while time.monotonic() < end:
                 self._break(self.random.choice(faults))
             for _ in range(kills):
-                self._break(self.kill_worker)
+                self._break(self.kill_running)
         finally:
             self._stop.set()
             for producer in self._producers:
@@ -99,6 +99,20 @@ class Ledger:
         began = time.monotonic()
         self.crew.workers.remove(worker)
         self._await_back([record.id for record in running], began)
+        self.crew.start_worker()
+
+    def kill_running(self) -> None:
+        """kill -9 of a worker in the middle of a job; the time until that job's first line runs again."""
+        line = f"kill-{self.done['kill_running']}"
+        handle = self.crew.app.held_up_once.options(priority=1).enqueue(line)
+        self.acknowledged[line] = handle.id
+        until(lambda: line in self.crew.ledger(), "the job runs", every=0.01)
+        worker = self.crew.worker_running(handle.id)
+        began = time.monotonic()
+        worker.kill()
+        until(lambda: self.crew.ledger().count(line) == 2, "the job runs again", seconds=30, every=0.005)
+        self.back.append(time.monotonic() - began)
+        self.crew.workers.remove(worker)
         self.crew.start_worker()
 
     def stop_worker(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from headgate.apps.asgi import HttpCall, WebSocketCall
@@ -15,6 +16,7 @@ from headgate.apps.lane_check import LaneCheck
 from headgate.apps.lifespan import Lifespan
 from headgate.apps.links import Link, Threads
 from headgate.apps.loader import Loaded
+from headgate.apps.offload import Offloader, Sweeps, allowed
 from headgate.apps.plan import WorkerPlan
 from headgate.apps.pool import HandlerPool
 from headgate.apps.routes import FlaskRoutes, PlainRoutes, Routes
@@ -47,6 +49,9 @@ class AsgiHost:
         self._plan = plan
         self._check = LaneCheck(plan.lane, plan.lanes)
         self._pool = HandlerPool(plan.slots)
+        handlers = [handler for handler, _ in self.routes.rules if not handler.startswith("ws ")]
+        self._offloader = Offloader(allowed(loaded.app, plan.offload, handlers), Path(plan.bodies))
+        self._sweeps = Sweeps(plan)
         self._native = NativeSockets(registry.sockets, PlainContexts())
         self._lifespan = Lifespan(loaded.app)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,7 +107,9 @@ class AsgiHost:
             call.stop()
 
     def tick(self) -> None:
-        """Nothing is to be done now and then."""
+        """What is to be done now and then, on the loop."""
+        if self._sweeps.due():
+            self._pool.submit(self._offloader.sweep)
 
     def stats(self) -> Mapping[str, Any]:
         return {
@@ -117,10 +124,15 @@ class AsgiHost:
 
     def _request(self, link: Link, message: Request) -> None:
         scope = message.scope
-        handler = self.routes.request(scope.method, path_of(scope), host_of(scope)).handler
+        view = self.routes.request(scope.method, path_of(scope), host_of(scope)).handler
+        wish = self._offloader.wish(view, scope.headers)
+        handler = view if wish is None else f"{view} {wish.label}"
         if self._refused(link, message, handler):
             return
         self.traffic.requests += 1
+        if wish is not None:  # accepting it waits for the disk, which the loop must not
+            self._pool.submit(self._offloader.run, link.opened(message.stream, handler), message, view, wish)
+            return
         stream = AsgiStream(link, message.stream, handler)
         link.streams[message.stream] = stream
         self._begin(HttpCall(stream, message).run(self.app, self._lifespan.state))

@@ -12,31 +12,36 @@ import fnmatch
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from headgate.apps.contexts import is_flask
-from headgate.apps.environ import EnvironMaker
 from headgate.apps.exchange import Exchange
 from headgate.apps.failures import report
-from headgate.apps.response import CollectedReply
-from headgate.base.errors import Full, JobCancelled, JobTimeout
+from headgate.apps.plan import WorkerPlan
+from headgate.apps.starlette_routes import endpoints
+from headgate.base.errors import Full
 from headgate.base.model import JobState
 from headgate.base.offload import FUNCTION, StoredResponse
 from headgate.declare import binding
-from headgate.declare.context import JobContext
 from headgate.declare.extension import OFFLOAD
 from headgate.declare.handle import JobHandle
-from headgate.declare.job import JobFunction, JobOptions
+from headgate.declare.job import JobOptions
 from headgate.link.messages import Fail, Request, Scope
 
 Headers = list[tuple[bytes, bytes]]
 
 QUEUE: Final = "requests"
 """The queue of offloaded requests, unless the route names another."""
+METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+INLINE: Final = 256 << 10
+"""Bytes of a body that travel with the job; what is larger is kept as a file."""
+LONGEST_WAIT: Final = 30.0
+"""Seconds that `wait=` may hold a handler's place at most."""
+SWEEP_EVERY: Final = 60.0
+"""Seconds between two looks for bodies of offloaded requests that nobody needs any more."""
 SETTLED: Final = 60.0
 """Seconds that a spooled body is left alone before it is asked whether its job still needs it."""
 
@@ -50,32 +55,60 @@ class StoredRequest(msgspec.Struct, frozen=True, array_like=True):
     spooled: bool = False
 
 
+class Wish(msgspec.Struct, frozen=True):
+    """What a Prefer header asks for (RFC 7240 §4.1, §4.3)."""
+
+    wait: float = 0.0
+    """Seconds that the client would rather wait for the response than be told where it will be."""
+
+    @property
+    def label(self) -> str:
+        """Added to the handler's name: accepting a request is quick whatever the view is, waiting for it is not."""
+        return "respond-async, wait" if self.wait else "respond-async"
+
+
+PLAIN: Final = Wish()
+
+
 def allowed(app: Any, patterns: Iterable[str], handlers: Iterable[str]) -> dict[str, JobOptions]:
     """Handlers that may run as jobs, with the options of these.
 
     Args:
-        app: a Flask app, whose views may be marked with `@gate.offload`.
+        app: the app, whose views may be marked with `@gate.offload` where it shows them (Flask, Quart, Starlette).
         patterns: of handler names, from the setting `offload`: `POST /reports/*`.
-        handlers: all of the app.
+        handlers: all of the app; of one that shows none, every request is of `<method> *`.
     """
     default = JobOptions(queue=QUEUE)
-    found = {name: default for name in handlers if any(fnmatch.fnmatchcase(name, one) for one in patterns)}
-    if is_flask(app):
+    shown = list(handlers) or [f"{method} *" for method in METHODS]
+    found = {name: default for name in shown if any(fnmatch.fnmatchcase(name, one) for one in patterns)}
+    return found | dict(_marked(app))
+
+
+def _marked(app: Any) -> Iterator[tuple[str, JobOptions]]:
+    if hasattr(app, "url_map") and hasattr(app, "view_functions"):
         for rule in app.url_map.iter_rules():
             options = getattr(app.view_functions.get(rule.endpoint), OFFLOAD, None)
             if options is not None:
-                found |= {f"{method} {rule.rule}": options for method in rule.methods or ()}
-    return found
+                yield from ((f"{method} {rule.rule}", options) for method in rule.methods or ())
+    elif isinstance(getattr(app, "routes", None), list):
+        for route, name in endpoints(app.routes):
+            options = getattr(getattr(route, "endpoint", None), OFFLOAD, None)
+            if options is not None:
+                yield name, options
 
 
-def prefers_async(headers: Headers) -> bool:
-    """Whether a Prefer header says respond-async (RFC 7240 §2: several, with parameters, in any case)."""
+def wish_of(headers: Headers) -> Wish | None:
+    """What the Prefer headers say of respond-async (RFC 7240 §2: several, with parameters, in any case)."""
+    asks, wait = False, 0.0
     for name, value in headers:
-        if name == b"prefer":
-            parts = value.decode("latin-1").lower().split(",")
-            if any(part.partition(";")[0].strip() == "respond-async" for part in parts):
-                return True
-    return False
+        if name != b"prefer":
+            continue
+        for part in value.decode("latin-1").lower().split(","):
+            key, _, given = part.partition(";")[0].strip().partition("=")
+            asks = asks or key.strip() == "respond-async"
+            if key.strip() == "wait" and given.strip(' "').isdigit():
+                wait = min(LONGEST_WAIT, float(given.strip(' "')))
+    return Wish(wait) if asks else None
 
 
 class Offloader:
@@ -94,15 +127,18 @@ class Offloader:
         self._folder = folder
         self._clock = clock
 
-    def takes(self, handler: str, headers: Headers) -> bool:
-        """Whether this request is to become a job."""
-        return handler in self._routes and prefers_async(headers)
+    def wish(self, handler: str, headers: Headers) -> Wish | None:
+        """What is wished for, if this request is to become a job."""
+        return wish_of(headers) if handler in self._routes else None
 
-    def run(self, exchange: Exchange, request: Request, handler: str) -> None:
-        """Accept one request. Raises nothing."""
+    def run(self, exchange: Exchange, request: Request, handler: str, wish: Wish = PLAIN) -> None:
+        """Accept one request, and wait for its response if that is wished for. Raises nothing."""
         since = self._clock()
         try:
-            status, headers, body = self._accepted(self._enqueue(request, handler))
+            handle = self._enqueue(request, handler)
+            if wish.wait and self._answered(exchange, handle, wish, since):
+                return
+            status, headers, body = self._accepted(handle)
         except Full as exc:
             status, body = 503, {"error": "busy", "message": "Too much work is waiting; try again later."}
             headers = [(b"retry-after", b"%d" % max(1, round(exc.retry_after)))]
@@ -115,6 +151,22 @@ class Offloader:
         headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
         exchange.head(status, headers, text, False, self._clock() - since)
         exchange.link.finished(exchange.stream)
+
+    def _answered(self, exchange: Exchange, handle: JobHandle, wish: Wish, since: float) -> bool:
+        """Wait for the response and send it; False if it is not there in time, or the job did not succeed."""
+        with contextlib.suppress(TimeoutError):
+            for event in binding.current().engine.follow(handle.stream, timeout=wish.wait):
+                left = wish.wait - (self._clock() - since)
+                if event.terminal or left <= 0 or exchange.cancelled:
+                    break
+        record = handle.get()
+        if record.state is not JobState.SUCCEEDED or record.result is None:
+            return False
+        stored = msgspec.msgpack.decode(record.result, type=StoredResponse)
+        applied = [(b"preference-applied", b"wait=%d" % wish.wait), (b"vary", b"Prefer")]
+        exchange.head(stored.status, [*stored.headers, *applied], stored.body, False, self._clock() - since)
+        exchange.link.finished(exchange.stream)
+        return True
 
     def sweep(self) -> None:
         """Delete the bodies whose jobs have ended; called now and then, on a thread."""
@@ -131,12 +183,11 @@ class Offloader:
         return record is None or record.state is JobState.SUCCEEDED
 
     def _enqueue(self, request: Request, handler: str) -> JobHandle:
-        stored = msgspec.msgpack.encode(
-            StoredRequest(handler, request.scope, request.body, request.body_path is not None)
-        )
+        apart = request.body_path is not None or len(request.body) > INLINE
+        stored = msgspec.msgpack.encode(StoredRequest(handler, request.scope, b"" if apart else request.body, apart))
         options = self._routes[handler]
         spec = options.spec(FUNCTION, msgspec.msgpack.encode([[stored], {}]), options.key, options.idempotency_key)
-        kept = None if request.body_path is None else self._keep(request.body_path, spec.id)
+        kept = self._keep(request, spec.id) if apart else None
         try:
             [receipt] = binding.current().engine.put([spec])
         except BaseException:
@@ -145,14 +196,17 @@ class Offloader:
             raise
         return JobHandle(receipt.id, receipt.created)
 
-    def _keep(self, path: str, job_id: str) -> Path:
+    def _keep(self, request: Request, job_id: str) -> Path:
         """Give the body a second name that outlives the request, and have it on disk before the job is accepted."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         kept = self._folder / job_id
-        try:
-            os.link(path, kept)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(path, kept)
+        if request.body_path is None:
+            kept.write_bytes(request.body)
+        else:
+            try:
+                os.link(request.body_path, kept)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(request.body_path, kept)
         os.utime(kept)
         for name in (kept, self._folder):
             number = os.open(name, os.O_RDONLY)
@@ -173,71 +227,17 @@ class Offloader:
         return 202, headers, {"id": handle.id, "state": "queued", "url": url}
 
 
-class RequestJob:
-    """Runs stored requests, in a job worker.
+class Sweeps:
+    """When an app worker is to look for bodies that nobody needs any more: one lane does, once a minute."""
 
-    Args:
-        app: the WSGI callable.
-        folder: where large bodies are kept.
-    """
+    def __init__(self, plan: WorkerPlan) -> None:
+        self._wanted = bool(plan.bodies) and plan.lane == "slow"
+        self._last = 0.0
 
-    def __init__(self, app: Any, folder: Path) -> None:
-        self._app = app
-        self._folder = folder
-        self._environs = EnvironMaker()
-
-    def function(self) -> JobFunction[Any]:
-        """The job function to register under `FUNCTION`."""
-
-        def request(job: JobContext, stored: bytes) -> StoredResponse:
-            return self._run(job, msgspec.msgpack.decode(stored, type=StoredRequest))
-
-        return JobFunction(request, FUNCTION)
-
-    def _run(self, job: JobContext, stored: StoredRequest) -> StoredResponse:
-        path = self._folder / job.id
-        body: bytes | IO[bytes] = path.open("rb") if stored.spooled else stored.body
-        try:
-            with _Ended(self._app) as ended:
-                reply = CollectedReply()
-                environ = self._environs.make(stored.scope, body)
-                content = reply.body(self._app(environ, reply.start))
-            ended.reraise()
-            if stored.scope.method == "HEAD":
-                content = b""
-            return StoredResponse(reply.status, reply.headers, content)
-        finally:
-            if not isinstance(body, bytes):
-                body.close()
-
-
-class _Ended:
-    """Notices that a timeout or a cancellation went through a view, although Flask makes a response of it."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app if is_flask(app) else None
-        self._raised: BaseException | None = None
-
-    def __enter__(self) -> _Ended:
-        if self._app is not None:
-            _got_request_exception().connect(self._note, self._app)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._app is not None:
-            _got_request_exception().disconnect(self._note, self._app)
-
-    def reraise(self) -> None:
-        """Raise it after all."""
-        if self._raised is not None:
-            raise self._raised
-
-    def _note(self, _sender: Any, exception: BaseException, **_: Any) -> None:
-        if isinstance(exception, JobTimeout | JobCancelled):
-            self._raised = exception
-
-
-def _got_request_exception() -> Any:
-    from flask import got_request_exception
-
-    return got_request_exception
+    def due(self) -> bool:
+        """Whether it is time."""
+        now = time.monotonic()
+        if not self._wanted or now - self._last <= SWEEP_EVERY:
+            return False
+        self._last = now
+        return True

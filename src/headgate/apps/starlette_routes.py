@@ -67,6 +67,16 @@ def _match(routes: Any, scope: dict[str, Any], prefix: str) -> str | None:
     return None
 
 
+def endpoints(routes: Any, prefix: str = "") -> Iterator[tuple[Any, str]]:
+    """Every HTTP route with the name of its handler, what is mounted included."""
+    for route in routes:
+        rule = prefix + _rule(getattr(route, "path", ""))
+        if getattr(route, "routes", None) is not None:
+            yield from endpoints(route.routes, rule)
+        elif getattr(route, "methods", None) is not None:
+            yield from ((route, f"{method} {rule}") for method in sorted(route.methods))
+
+
 def _listed(routes: Any, prefix: str) -> Iterator[tuple[str, str]]:
     for route in routes:
         rule = prefix + _rule(getattr(route, "path", ""))

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from headgate.apps import flask_sock
 from headgate.apps.contexts import Contexts, FlaskContexts, PlainContexts, is_flask
@@ -20,20 +20,17 @@ from headgate.apps.links import Threads
 from headgate.apps.loader import Loaded
 from headgate.apps.loop_runner import LoopRunner
 from headgate.apps.loops import LoopPolicy
-from headgate.apps.offload import Offloader, allowed
+from headgate.apps.offload import Offloader, Sweeps, allowed
 from headgate.apps.pace import Pace
 from headgate.apps.plan import WorkerPlan
 from headgate.apps.pool import HandlerPool
 from headgate.apps.routes import FlaskRoutes, PlainRoutes, Routes
-from headgate.apps.sockets import NativeSockets
 from headgate.apps.socketio.host import host_socketio
+from headgate.apps.sockets import NativeSockets
 from headgate.apps.turns import TurnGate
 from headgate.apps.wsgi import WsgiRunner
 from headgate.declare import registry
 from headgate.link.messages import VERSION, Timed, WorkerHello
-
-SWEEP_EVERY: Final = 60.0
-"""Seconds between two looks for bodies of offloaded requests that nobody needs any more."""
 
 
 class WsgiHost:
@@ -63,8 +60,7 @@ class WsgiHost:
         flask_sock.install()
         handlers = [handler for handler, _ in self.routes.rules if not handler.startswith("ws ")]
         self._offloader = Offloader(allowed(flask_app, plan.offload, handlers), Path(plan.bodies))
-        self._sweeps = bool(plan.bodies) and plan.lane == "slow"
-        self._swept = 0.0
+        self._sweeps = Sweeps(plan)
         self.dispatch = WsgiDispatcher(
             self.routes,
             self._check,
@@ -121,8 +117,7 @@ class WsgiHost:
         timed, self._timed = self._timed, []
         for exchange, message in timed:
             exchange.link.send(message)
-        if self._sweeps and (now := time.monotonic()) - self._swept > SWEEP_EVERY:
-            self._swept = now
+        if self._sweeps.due():
             self._pool.submit(self._offloader.sweep)
 
     def stats(self) -> Mapping[str, Any]:

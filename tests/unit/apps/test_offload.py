@@ -12,9 +12,10 @@ import flask
 import msgspec
 import pytest
 
-from headgate.apps.offload import SETTLED, Offloader, RequestJob, prefers_async
+from headgate.apps.offload import INLINE, LONGEST_WAIT, SETTLED, Offloader, Wish, wish_of
+from headgate.apps.offloaded import RequestJob
 from headgate.base.errors import JobTimeout, QueueFull
-from headgate.base.model import JobRecord, JobSpec, JobState, Receipt
+from headgate.base.model import Event, JobRecord, JobSpec, JobState, Receipt
 from headgate.base.offload import FUNCTION, StoredResponse
 from headgate.declare import binding, registry
 from headgate.declare.arguments import decode
@@ -33,6 +34,9 @@ class Engine:
         self.specs: list[JobSpec] = []
         self.ended: set[str] = set()
         self.full = False
+        self.result: bytes | None = None
+        """What the job that is waited for leaves; None if it does not end in time."""
+        self.waited: list[float | None] = []
 
     def put(self, specs: Sequence[JobSpec]) -> Sequence[Receipt]:
         if self.full:
@@ -42,7 +46,16 @@ class Engine:
 
     def get(self, job_id: str) -> JobRecord | None:
         state = JobState.SUCCEEDED if job_id in self.ended else JobState.QUEUED
-        return next((JobRecord(spec=spec, state=state) for spec in self.specs if spec.id == job_id), None)
+        found = (JobRecord(spec=spec, state=state, result=self.result) for spec in self.specs if spec.id == job_id)
+        return next(found, None)
+
+    def follow(self, stream: str, after: int = 0, *, timeout: float | None = None) -> Iterator[Event]:
+        self.waited.append(timeout)
+        yield Event(1, "queued", {}, 0.0)
+        if self.result is None:
+            raise TimeoutError
+        self.ended.add(stream.removeprefix("jobs/"))
+        yield Event(2, "result", {}, 0.0, terminal=True)
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +185,32 @@ def test_a_timeout_in_the_view_is_the_jobs_and_not_a_500(engine: Engine, tmp_pat
         run(app, engine.specs[0], tmp_path)
 
 
+def test_who_would_rather_wait_gets_the_response_itself_if_it_comes_in_time(engine: Engine, tmp_path: Path) -> None:
+    wait = [(b"prefer", b"respond-async, wait=7")]
+    with hosted(desk(), tmp_path) as host:
+        engine.result = msgspec.msgpack.encode(StoredResponse(201, [(b"x-report", b"yes")], b"done"))
+        host.gateway.request(scope("GET", "/report/1", headers=wait))
+        head = host.gateway.expect(Head)
+        assert (head.status, head.body, head.handler) == (201, b"done", "GET /report/<int:year> respond-async, wait")
+        assert dict(head.headers)[b"x-report"] == b"yes"
+        assert dict(head.headers)[b"preference-applied"] == b"wait=7"
+        engine.result = None
+        host.gateway.request(scope("GET", "/report/1", headers=wait))
+        assert host.gateway.expect(Head).status == 202
+    assert engine.waited == [7.0, 7.0]
+    assert wish_of([(b"prefer", b"wait=900"), (b"prefer", b"respond-async")]) == Wish(LONGEST_WAIT)
+
+
+def test_a_body_too_large_to_travel_is_kept_as_a_file(engine: Engine, tmp_path: Path) -> None:
+    app = desk()
+    with hosted(app, tmp_path, bodies=str(tmp_path / "kept")) as host:
+        host.gateway.request(scope("POST", "/report/1", headers=PREFER), b"x" * (INLINE + 1))
+        assert host.gateway.expect(Head).status == 202
+    [spec] = engine.specs
+    assert len(spec.arguments) < 10_000
+    assert json.loads(run(app, spec, tmp_path / "kept").body)["size"] == INLINE + 1
+
+
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
@@ -183,4 +222,4 @@ def test_a_timeout_in_the_view_is_the_jobs_and_not_a_500(engine: Engine, tmp_pat
     ],
 )
 def test_the_prefer_header(value: bytes, wanted: bool) -> None:
-    assert prefers_async([(b"host", b"x"), (b"prefer", value)]) is wanted
+    assert (wish_of([(b"host", b"x"), (b"prefer", value)]) is not None) is wanted

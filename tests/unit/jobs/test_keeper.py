@@ -328,8 +328,8 @@ async def test_a_job_whose_try_failed_is_kept_apart_from_lists(rig: Rig) -> None
     await rig.becomes(job.id, JobState.SCHEDULED)
     await rig.clock.advance(5.0)
     await rig.engine.sink.put([spec("shop:index") for _ in range(2)])
-    lists = []
-    while sum(map(len, lists)) < 3:
+    lists: list[list[str]] = []
+    while sum(len(one) for one in lists) < 3:
         work = await rig.work_in_time()
         lists.append([run.id for run in work.runs])
         rig.end(work)
