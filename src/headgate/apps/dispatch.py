@@ -5,7 +5,7 @@ Runs where the link is read, so nothing here may block, and no code of the app r
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from headgate.apps.exchange import Exchange
 from headgate.apps.lane_check import LaneCheck
@@ -13,15 +13,17 @@ from headgate.apps.links import Link
 from headgate.apps.loop_runner import LoopRunner
 from headgate.apps.offload import Offloader
 from headgate.apps.routes import Match, Routes
+from headgate.apps.socketio.host import Socketio
 from headgate.apps.sockets import NativeSockets
 from headgate.apps.wsgi import WsgiRunner
 from headgate.link.messages import Bounce, Known, Message, Open, Request, Scope
+from headgate.link.socketio import SioAck, SioEvent, SioReply
 
 
 class Dispatcher(Protocol):
     """Takes what begins on a link."""
 
-    def __call__(self, link: Link, message: Request | Open | Message | Known) -> None: ...
+    def __call__(self, link: Link, message: Any) -> None: ...
 
 
 class Traffic:
@@ -53,6 +55,7 @@ class WsgiDispatcher:
         self.traffic = Traffic()
         self.draining = False
         """Nothing new is begun; a gateway that has not heard so yet gets it back."""
+        self.socketio: Socketio | None = None
         self._routes = routes
         self._check = check
         self._requests = requests
@@ -60,7 +63,7 @@ class WsgiDispatcher:
         self._loops = loops
         self._offloader = offloader
 
-    def __call__(self, link: Link, message: Request | Open | Message | Known) -> None:
+    def __call__(self, link: Link, message: Any) -> None:
         kind = type(message)
         if isinstance(message, Request):
             self._request(link, message)
@@ -70,18 +73,20 @@ class WsgiDispatcher:
             self._open(link, message)
         elif kind is Known:
             self._check.learn(message.lanes)
+        elif self.socketio is not None:
+            self._socketio(link, message, self.socketio)
 
     def _request(self, link: Link, message: Request) -> None:
         scope = message.scope
         handler = self._routes.request(scope.method, path_of(scope), host_of(scope)).handler
-        offloaded = self._offloader.takes(handler, scope.headers)
-        if offloaded:  # a handler of its own: that it is accepted quickly says nothing of the view
-            view, handler = handler, f"{handler} respond-async"
+        view, wish = handler, self._offloader.wish(handler, scope.headers)
+        if wish is not None:  # a handler of its own: that it is accepted quickly says nothing of the view
+            handler = f"{view} {wish.label}"
         if self._refused(link, message, handler):
             return
         self.traffic.requests += 1
-        if offloaded:
-            link.submit(handler, self._offloader.run, link.opened(message.stream, handler), message, view)
+        if wish is not None:
+            link.submit(handler, self._offloader.run, link.opened(message.stream, handler), message, view, wish)
             return
         link.submit(handler, self._requests.run, link.opened(message.stream, handler), message)
 
@@ -93,6 +98,15 @@ class WsgiDispatcher:
         match = self._socket_match(message.scope)
         exchange = link.opened(message.stream, message.handler)
         link.submit(message.handler, self._sockets.message, exchange, message, match)
+
+    def _socketio(self, link: Link, message: Any, socketio: Socketio) -> None:
+        if isinstance(message, SioReply):
+            socketio.outlet.replied(message)
+        elif isinstance(message, SioAck):
+            socketio.runner.acknowledged(message)
+        elif isinstance(message, SioEvent) and not self._refused(link, message, message.handler):
+            self.traffic.messages += 1
+            link.submit(message.handler, socketio.runner.event, link.opened(message.stream, message.handler), message)
 
     def _open(self, link: Link, message: Open) -> None:
         match = self._socket_match(message.scope)
@@ -112,7 +126,7 @@ class WsgiDispatcher:
     def _socket_match(self, scope: Scope) -> Match:
         return self._routes.websocket(path_of(scope), host_of(scope))
 
-    def _refused(self, link: Link, message: Request | Open | Message, handler: str) -> bool:
+    def _refused(self, link: Link, message: Request | Open | Message | SioEvent, handler: str) -> bool:
         if not self.draining and self._check.may_run(handler, message.handler):
             return False
         self.traffic.bounced += 1

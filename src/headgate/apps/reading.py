@@ -91,6 +91,20 @@ class Reader:
             self._leader = None
             self._deferring = 0
 
+    def step_down(self) -> None:
+        """The calling thread is about to wait: if it leads, somebody else reads from now on."""
+        with self._lock:
+            if self._deferring != threading.get_ident():
+                return
+            self._leader = None
+            self._deferring = 0
+            stranded, self._mine = self._mine, deque()
+        assert self._pool is not None
+        self._flush()
+        for function, args in stranded:
+            self._pool.submit(function, *args)
+        self._soon(self._resume)
+
     # on the loop
 
     def _readable(self) -> None:

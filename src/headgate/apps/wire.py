@@ -59,6 +59,7 @@ class Wire:
         self.closed = False
         self._reader = Reader(sock, self._take, self.close, pool, pace, self._write)
         self.submit = self._reader.submit
+        self.waits = self._reader.step_down
 
     def send(self, message: Any) -> None:
         """Send a message, from any thread. Nothing happens once the link is closed."""

@@ -109,6 +109,8 @@ class AppWorker:
         host: Host = (WsgiHost if loaded.interface == "wsgi" else AsgiHost)(loaded, self._plan)
         await host.start()
         self._links = links = Links(self._plan.links, host.hello, host.dispatch, host.threads)
+        if host.socketio is not None:
+            host.socketio.outlet.attach(lambda: links.live)
         await links.start()
         beat = asyncio.create_task(self._beat(host, links))
         ready()

@@ -105,8 +105,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Option(
             Topic.BASICS,
-            'The engine: "embedded", "memory" (nothing on disk), "unix:PATH" of a broker on this machine, or the URL of '
-            "a Redis or Valkey for many machines",
+            'The engine: "embedded", "memory" (nothing on disk), "unix:PATH" of a broker on this machine, or the URL '
+            "of a Redis or Valkey for many machines",
             flag="--broker",
         ),
     ] = "embedded"

@@ -35,6 +35,7 @@ from headgate.gateway.report import Report
 from headgate.gateway.server import HttpServer
 from headgate.gateway.socketio.front import Bounds as SocketioBounds
 from headgate.gateway.socketio.front import SocketIO
+from headgate.gateway.resume import Capabilities
 from headgate.gateway.sockets import Sockets, Terms
 from headgate.gateway.streams.access import Access
 from headgate.gateway.streams.face import Face
@@ -112,6 +113,7 @@ class Gateway:
         self.follows = Follows(lambda: engine.streams if self._engine_open and engine else None)
         self.sockets = Sockets(_terms(settings), self.exchange, self.web, self.channels, self.follows)
         tokens = Tokens(secret)
+        self.sockets.capabilities = Capabilities(tokens, settings.result_ttl)
         own = Own(lambda: engine if self._engine_open else None, self.unready, tokens)
         times = Times(settings.stream_poll, settings.stream_heartbeat, settings.stream_sse)
         self.streams = Face(

@@ -31,6 +31,7 @@ from headgate.gateway.loops import LoopConnection
 from headgate.gateway.native import NativeConnection
 from headgate.gateway.outbox import Outbox
 from headgate.gateway.pages import page
+from headgate.gateway.resume import Capabilities
 from headgate.gateway.sessions import Sessions
 from headgate.gateway.web import Web
 from headgate.gateway.wire import Wire, new_protocol
@@ -102,6 +103,8 @@ class Sockets:
         """Hears of each handshake's end."""
         self.on_departed: Callable[[], None] = lambda: None
         """Called when a socket's TCP connection is gone."""
+        self.capabilities: Capabilities | None = None
+        """Signs what clients come back by; without it they cannot resume by themselves."""
         exchange.on_effects = self.effects
 
     # beginning
@@ -240,7 +243,7 @@ class Sockets:
             seconds: there are for it.
             gradual: another gateway has the place already: take most of the time; the client may come back at once.
         """
-        self._stopping = True
+        self._stopping = not gradual  # who has connected before the door was shut is served, and moved at the end
         wires = [wire for wire in self.wires if wire.open]
         pause = seconds * 0.6 / max(1, len(wires))
         if not gradual:
@@ -251,6 +254,9 @@ class Sockets:
             wire.close(codes.RESTART, f"the server restarts; retry in {wait:.1f} s")
             if number % together == together - 1:
                 await asyncio.sleep(together * pause)
+        self._stopping = True
+        for wire in [wire for wire in self.wires if wire.open]:  # those that came meanwhile
+            wire.close(codes.RESTART, f"the server restarts; retry in {random.random():.1f} s")
         until = self.now() + max(0.5, seconds * 0.3)
         while self.wires and self.now() < until:  # noqa: ASYNC110 - they end by many ways, one by one
             await asyncio.sleep(0.05)

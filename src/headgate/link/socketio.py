@@ -6,6 +6,8 @@ app's own packet class, the gateway reads no more than its head. `attachments` a
 
 from __future__ import annotations
 
+import re
+import secrets
 from typing import Any, Final
 
 import msgspec
@@ -145,3 +147,17 @@ class SioQuery(msgspec.Struct, frozen=True, array_like=True, tag="sio-query"):
 class SioReply(msgspec.Struct, frozen=True, array_like=True, tag="sio-reply"):
     query: int
     data: Any
+
+
+_OURS: Final = re.compile(r"([0-9a-f]{2})~[A-Za-z0-9_-]{18}")
+
+
+def new_id(gateway: int) -> str:
+    """A sid that says which gateway holds it."""
+    return f"{gateway:02x}~{secrets.token_urlsafe(14)[:18]}"
+
+
+def gateway_of(sid: Any) -> int | None:
+    """The gateway that made a sid; None for what is none, such as the name of a room."""
+    match = _OURS.fullmatch(sid) if isinstance(sid, str) else None
+    return int(match[1], 16) if match is not None else None

@@ -1,0 +1,177 @@
+"""Socket.IO as the gateway sees it: its parts joined."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from headgate.gateway.exchange import Exchange
+from headgate.gateway.httpproto import HttpProtocol
+from headgate.gateway.socketio.endpoint import Endpoint
+from headgate.gateway.socketio.hub import Hub
+from headgate.gateway.socketio.peers import Peers
+from headgate.gateway.socketio.recovery import Recovery
+from headgate.gateway.socketio.session import Session
+from headgate.gateway.web import Message, Receive, Send, Web
+from headgate.link.socketio import SioServer, gateway_of
+
+log = logging.getLogger("headgate.gateway")
+
+LAST_EVENTS: Final = 0.05
+"""Seconds between two looks whether the disconnect handlers have run, when the gateway stops."""
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """The settings that Socket.IO goes by (bytes, seconds, counts)."""
+
+    outbox_bytes: int
+    outbox_age: float
+    inbox: int
+    most: int
+    recovery: float
+    drops: bool
+
+
+class SocketIO:
+    """The Socket.IO server of one gateway.
+
+    Args:
+        exchange, web: of the gateway.
+        index, gateways: which one it is, of how many.
+        folder: for the sockets between gateways.
+        bounds, root_path: settings.
+        admit: seconds after which a new session may be asked for; 0 for now.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        web: Web,
+        index: int,
+        gateways: int,
+        folder: Path,
+        bounds: Bounds,
+        *,
+        root_path: str = "",
+        admit: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        recovery = Recovery(bounds.recovery)
+        self.hub = Hub(exchange, index, inbox=bounds.inbox, recovery=recovery, drops=bounds.drops)
+        self.peers = Peers(folder, index, gateways)
+        self.endpoint = Endpoint(
+            self.hub,
+            self.hub.new_sid,
+            index,
+            web,
+            self.peers,
+            root_path=root_path,
+            outbox=(bounds.outbox_bytes, bounds.outbox_age),
+            most=bounds.most,
+            opened=self.hub.opened,
+            admit=admit,
+        )
+        exchange.on_socketio_server = self.serves
+        self.hub.move = self._move
+
+    def serves(self, server: SioServer) -> None:
+        """An app worker said what the app's server is like."""
+        self.hub.serves(server)
+        self.endpoint.serves(server)
+        self.peers.most_message = server.max_payload
+
+    def counted(self, arrived: Callable[[], None], departed: Callable[[], None]) -> None:
+        """Who counts the connections that come and go without HTTP."""
+        self.endpoint.on_departed = departed
+        self.peers.arrived, self.peers.departed = arrived, departed
+
+    def takes(self, path: str) -> bool:
+        return self.endpoint.takes(path)
+
+    async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        await self.endpoint.answer(scope, receive, send)
+
+    def upgrade(self, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.endpoint.upgrade(protocol, target, headers)
+
+    async def start(self) -> None:
+        await self.peers.start()
+
+    def second(self) -> None:
+        """To be called once a second."""
+        self.endpoint.second()
+        self.hub.recovery.second(asyncio.get_running_loop().time())
+
+    async def drain(self, seconds: float) -> None:
+        """End all sessions, and let the app hear of it."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + max(0.2, seconds * 0.8)
+        await self.endpoint.drain(seconds)
+        while self.hub.rooms.clients and loop.time() < until:  # noqa: ASYNC110 - they end by many ways, one by one
+            await asyncio.sleep(LAST_EVENTS)
+        self.endpoint.abort()
+        await self.peers.close()
+
+    def stats(self) -> dict[str, Any]:
+        """What `headgate status` and the metrics show."""
+        hub, endpoint = self.hub, self.endpoint
+        polling = sum(1 for one in endpoint.sessions.values() if one.wire is None)
+        return {
+            "socketio_sessions": len(endpoint.sessions),
+            "socketio_polling": polling,
+            "socketio_clients": len(hub.rooms),
+            "socketio_rooms": hub.rooms.rooms,
+            "socketio_away": len(hub.recovery),
+            "socketio_opened": endpoint.opened_total,
+            "socketio_refused": endpoint.refused,
+            "socketio_emits": hub.emits,
+            "socketio_delivered": hub.delivered,
+            "socketio_dropped": endpoint.dropped + sum(one.dropped for one in endpoint.sessions.values()),
+            "socketio_closed_slow": hub.closed_slow,
+            "socketio_events_lost": hub.events_lost,
+            "socketio_recovered": hub.recovery.recovered,
+            "socketio_not_recovered": hub.recovery.refused,
+            "socketio_forwarded": self.peers.asked,
+        }
+
+    def _move(self, session: Session, pid: str, packet: str | bytes) -> bool:
+        """Give a session to the gateway that knows the client it belongs to."""
+        index = gateway_of(pid)
+        if index is None or not self.peers.knows(index) or session.wire is None or not session.wire.whole:
+            return False
+        mover = _Mover([packet])
+        session.app = mover
+        asyncio.get_running_loop().call_soon(self._moved, session, mover, index)
+        return True
+
+    def _moved(self, session: Session, mover: _Mover, index: int) -> None:
+        """After the bytes that came together with the packet have been read."""
+        if session.closed:
+            return
+        messages = [b"" + one if isinstance(one, bytes) else "4" + one for one in mover.messages]
+        if self.endpoint.leave(session, index, messages):
+            session.data.forget()
+            return
+        session.app = self.hub
+        for message in mover.messages:  # it stays: here nobody knows the client, and it begins anew
+            self.hub.received(session, message)
+
+
+class _Mover:
+    """Keeps what a session receives while it is about to move."""
+
+    def __init__(self, messages: list[str | bytes]) -> None:
+        self.messages = messages
+
+    def received(self, session: Session, data: str | bytes) -> None:
+        self.messages.append(data)
+
+    def closed(self, session: Session, reason: str) -> None:
+        """It had no client yet."""
+
+    def overflowed(self, session: Session) -> None:
+        """It had no client yet."""

@@ -1,0 +1,563 @@
+"""Socket.IO on one gateway: namespaces, rooms, acknowledgements and fan-out, between sessions and app workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from headgate.gateway.exchange import Exchange, WorkerLink
+from headgate.gateway.socketio import codec, session
+from headgate.gateway.socketio.client import GONE, LEAVING, OPEN, PENDING, Client, Half, Item
+from headgate.gateway.socketio.codec import Head, Malformed, Parcel
+from headgate.gateway.socketio.recovery import Away, Recovery
+from headgate.gateway.socketio.rooms import Rooms
+from headgate.gateway.socketio.session import Session
+from headgate.gateway.socketio.turns import Turns
+from headgate.link.socketio import (
+    Packet,
+    SioAck,
+    SioDone,
+    SioEmit,
+    SioOrder,
+    SioQuery,
+    SioReply,
+    SioServer,
+    gateway_of,
+    new_id,
+)
+
+log = logging.getLogger("headgate.gateway")
+
+CONNECT_TIMEOUT: Final = 45.0
+"""Seconds for a session to connect to a first namespace."""
+MOST_NAMESPACES: Final = 64
+"""Of one session."""
+MOST_ACKS: Final = 1000
+"""Acknowledgements that one client may owe."""
+MOST_STATE: Final = 256 * 1024
+"""Bytes of one session's state."""
+TURN: Final = 250
+"""Clients that one emit is sent to before others get their turn."""
+RECOVERABLE: Final = frozenset([session.TRANSPORT_CLOSE, session.TRANSPORT_ERROR, session.PING_TIMEOUT])
+
+
+class Carried:
+    """What the hub keeps of a session."""
+
+    __slots__ = ("clients", "half", "state", "timer", "wake")
+
+    def __init__(self) -> None:
+        self.clients: dict[str, Client] = {}
+        """By namespace."""
+        self.half: Half | None = None
+        self.state: dict[str, bytes] = {}
+        self.timer: asyncio.TimerHandle | None = None
+        self.wake: list[asyncio.Future[None]] = []
+        """Polling requests that wait for the inbox to empty."""
+
+    def forget(self) -> None:
+        """The session has moved to another gateway."""
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+class Hub:
+    """All clients of one gateway.
+
+    Args:
+        exchange: where app workers are.
+        index: which gateway this is; the first letters of its sids.
+        inbox: events of one client that may wait.
+        recovery: who may come back.
+        drops: whether room messages of slow clients are dropped rather than the client.
+        connect_timeout: seconds for a session to connect to a namespace.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        index: int,
+        *,
+        inbox: int,
+        recovery: Recovery,
+        drops: bool = False,
+        connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        self.exchange = exchange
+        self.server: SioServer | None = None
+        self.rooms = Rooms()
+        self.recovery = recovery
+        self.emits = self.delivered = self.closed_slow = self.events_lost = 0
+        self.move: Callable[[Session, str, str | bytes], bool] = lambda _session, _pid, _packet: False
+        """Gives a session to the gateway that knows the client; False if there is none."""
+        self._index = index
+        self._inbox = inbox
+        self._drops = drops
+        self._connect_timeout = connect_timeout
+        self._loop = asyncio.get_running_loop
+        self._turns = Turns(self, lambda: self._loop().time(), lambda *args: self._loop().call_later(*args))
+        self._queue: deque[tuple[Parcel, list[Client], bool]] = deque()
+        self._heirs: dict[str, tuple[Session, Head, Packet]] = {}
+        exchange.on_socketio = self.told
+        exchange.on_socketio_server = self.serves
+
+    # sessions (session.Application)
+
+    def serves(self, server: SioServer) -> None:
+        """An app worker said what the app's server is like."""
+        self.server = server
+
+    def opened(self, session: Session) -> None:
+        """A session has begun."""
+        carried = session.data = Carried()
+        carried.timer = session.loop.call_later(self._connect_timeout, self._unused, session)
+
+    def mark(self) -> int:
+        """Remembered with each ping: what a client that answers it has got."""
+        return self.recovery.last
+
+    def received(self, session: Session, data: str | bytes) -> None:
+        carried: Carried = session.data
+        half = carried.half
+        if half is not None:
+            self._attachment(session, carried, half, data)
+            return
+        if isinstance(data, bytes) != (self._serializer == "msgpack"):
+            raise Malformed("a binary message where a packet was due")
+        head = codec.read(data)
+        if head.kind == codec.CONNECT:
+            self._connect(session, carried, head, data)
+            return
+        client = carried.clients.get(head.namespace)
+        if client is None:
+            if not carried.clients:
+                raise Malformed("a packet before CONNECT")
+            return  # it has left the namespace, and did not know so yet
+        if head.kind == codec.DISCONNECT:
+            self._leave(client, "client disconnect")
+        elif head.attachments and isinstance(data, str):
+            carried.half = Half(head, data)
+        else:
+            self._whole(client, head, data, [])
+
+    def closed(self, session: Session, reason: str) -> None:
+        carried: Carried = session.data
+        if carried.timer is not None:
+            carried.timer.cancel()
+        for client in list(carried.clients.values()):
+            self._leave(client, reason)
+        self._wake(carried)
+
+    def overflowed(self, session: Session) -> None:
+        self.closed_slow += 1
+
+    async def room(self, session: Session) -> None:
+        """Returns when the session may send more."""
+        carried: Carried = session.data
+        while not session.closed and self._waiting(carried) >= self._inbox:
+            future: asyncio.Future[None] = session.loop.create_future()
+            carried.wake.append(future)
+            await future
+
+    # packets
+
+    @property
+    def _serializer(self) -> str:
+        return self.server.serializer if self.server is not None else "default"
+
+    def _attachment(self, session: Session, carried: Carried, half: Half, data: str | bytes) -> None:
+        if isinstance(data, str):
+            raise Malformed("text where an attachment was due")
+        half.attachments.append(data)
+        half.size += len(data)
+        if half.size > 4 * session.terms.max_payload:
+            raise Malformed("the attachments are too large")
+        if len(half.attachments) >= half.head.attachments:
+            carried.half = None
+            client = carried.clients.get(half.head.namespace)
+            if client is not None:
+                self._whole(client, half.head, half.packet, half.attachments)
+
+    def _whole(self, client: Client, head: Head, packet: Packet, attachments: list[bytes]) -> None:
+        if head.kind in (codec.ACK, codec.BINARY_ACK):
+            self._acknowledged(client, head, packet, attachments)
+        elif head.kind in (codec.EVENT, codec.BINARY_EVENT) and client.state in (PENDING, OPEN):
+            name = self._handler(client.namespace, head.event)
+            if name:  # what no handler waits for is dropped, as python-socketio does
+                self._turns.add(client, Item("event", name, packet, attachments, head.id))
+                self._press(client.session)
+
+    def _acknowledged(self, client: Client, head: Head, packet: Packet, attachments: list[bytes]) -> None:
+        expected = client.answered(head.id or 0)
+        link = self.exchange.links.get(expected[0]) if expected is not None else None
+        if link is not None and expected is not None:
+            held = client.session
+            link.transport.send(
+                SioAck(
+                    expected[1],
+                    held.sid,
+                    client.sid,
+                    client.namespace,
+                    held.scope,
+                    self.state_of(client),
+                    packet,
+                    attachments,
+                )
+            )
+
+    def _handler(self, namespace: str, event: str) -> str:
+        """The event's name in the lanes: its own, `*` for the rest of those that have a handler, or nothing."""
+        if self.server is None:
+            return ""
+        found = ""
+        for known in (self.server.namespaces.get(namespace), self.server.namespaces.get("*")):
+            if known is not None:
+                if event in known:
+                    return event
+                if "*" in known and event not in ("connect", "disconnect"):
+                    found = "*"
+        return found
+
+    # connecting
+
+    def _connect(self, session: Session, carried: Carried, head: Head, packet: Packet) -> None:
+        server = self.server
+        namespaces = server.namespaces if server is not None else {}
+        if head.namespace not in namespaces and "*" not in namespaces:
+            self._refuse(session, head.namespace, {"message": "Invalid namespace"})
+            return
+        if head.namespace in carried.clients or len(carried.clients) >= MOST_NAMESPACES:
+            self._refuse(session, head.namespace, {"message": "Unable to connect"})
+            return
+        pid = head.data.get("pid") if isinstance(head.data, dict) else None
+        if self.recovery.on and isinstance(pid, str) and pid:
+            foreign = gateway_of(pid) != self._index
+            if foreign and not carried.clients and session.app is self and self.move(session, pid, packet):
+                return
+            self._take_back(session, head, packet, pid)
+            return
+        self._begin(session, head.namespace, packet)
+
+    def _begin(
+        self, session: Session, namespace: str, packet: Packet, away: Away | None = None, after: int = 0
+    ) -> None:
+        carried: Carried = session.data
+        client = Client(away.sid if away is not None else self.new_sid(), namespace, session)
+        carried.clients[namespace] = client
+        if carried.timer is not None:
+            carried.timer.cancel()
+            carried.timer = None
+        client.opened_at = self.recovery.last
+        if self.recovery.on:
+            client.pid = away.pid if away is not None else new_id(self._index)
+        self.rooms.add(client)
+        if away is not None:
+            client.recovered, client.since = True, after
+            client.opened_at = away.opened_at
+            carried.state = {**away.state, **carried.state}
+            for room, since in away.rooms.items():
+                self.rooms.join(client, room, since)
+        if self._handler(namespace, "connect"):
+            self._turns.add(client, Item("connect", "connect", packet))
+        else:
+            self.accept(client)
+
+    def accept(self, client: Client) -> None:
+        """The app takes the client in."""
+        held = client.held
+        if held is None:
+            return
+        client.held = None
+        if client.state == PENDING:
+            client.state = OPEN
+        told = {"sid": client.sid, "pid": client.pid} if client.pid else {"sid": client.sid}
+        client.session.send(Parcel(codec.packet_of(codec.CONNECT, client.namespace, told, self._serializer)))
+        last = 0
+        if client.recovered:
+            missed = self.recovery.missed(client.sid, client.namespace, client.rooms, client.since)
+            for parcel in missed:
+                client.send(parcel)
+            last = self.recovery.last
+        for parcel in held:
+            if not parcel.number or parcel.number > last:
+                client.send(parcel)
+
+    def _refuse(self, session: Session, namespace: str, told: Any) -> None:
+        session.send(Parcel(codec.packet_of(codec.CONNECT_ERROR, namespace, told, self._serializer)))
+
+    def _unused(self, one: Session) -> None:
+        carried: Carried = one.data
+        carried.timer = None
+        if not carried.clients:
+            one.close(session.TRANSPORT_CLOSE)
+
+    # coming back
+
+    def _take_back(self, new: Session, head: Head, packet: Packet, pid: str) -> None:
+        old = next((one for one in self.rooms.clients.values() if one.pid == pid), None)
+        if old is not None:  # its old connection is half open, or its disconnect handler still runs
+            self._heirs[pid] = (new, head, packet)
+            if old.session is not new:
+                old.session.close(session.TRANSPORT_CLOSE)
+            return
+        self._restore(new, head, packet, pid)
+
+    def _restore(self, new: Session, head: Head, packet: Packet, pid: str) -> None:
+        if new.closed:
+            return
+        data = dict(head.data)
+        del data["pid"]
+        offset = data.pop("offset", None)
+        plain = codec.packet_of(codec.CONNECT, head.namespace, data or None, self._serializer)
+        found = self.recovery.back(pid, head.namespace, offset, new.loop.time())
+        if found is None:
+            self._begin(new, head.namespace, plain)
+            return
+        self._begin(new, head.namespace, plain, *found)
+
+    # leaving
+
+    def _leave(self, client: Client, reason: str) -> None:
+        """The client is going, or the app wants it gone."""
+        carried: Carried = client.session.data
+        if client.state not in (PENDING, OPEN):
+            return
+        carried.clients.pop(client.namespace, None)
+        pending, client.state = client.state == PENDING, LEAVING
+        if reason in RECOVERABLE and self.recovery.on and not pending:
+            self._remember(client)
+        if self._handler(client.namespace, "disconnect"):
+            self._turns.add(client, Item("disconnect", "disconnect", reason=reason))
+        else:
+            self._turns.pump(client)
+
+    def _remember(self, client: Client) -> None:
+        now = self._loop().time()
+        client.expires = now + self.recovery.seconds
+        client.kept = dict(client.rooms)
+
+    def idle(self, client: Client) -> None:
+        """Nothing of the client runs or waits: if it is leaving, it is gone now."""
+        if client.state != LEAVING:
+            return
+        client.state = GONE
+        self.rooms.remove(client)
+        if client.expires:
+            carried: Carried = client.session.data
+            self.recovery.leave(
+                Away(
+                    client.pid,
+                    client.sid,
+                    client.namespace,
+                    client.kept,
+                    carried.state,
+                    client.opened_at,
+                    client.session.confirmed or 0,
+                    client.expires,
+                )
+            )
+        heir = self._heirs.pop(client.pid, None) if client.pid else None
+        if heir is not None:
+            self._restore(*heir, client.pid)
+
+    # app workers (turns.Owner)
+
+    @property
+    def ordered(self) -> bool:
+        return self.server is not None and self.server.ordered
+
+    def state_of(self, client: Client) -> dict[str, bytes]:
+        carried: Carried = client.session.data
+        return carried.state
+
+    def done(self, client: Client, item: Item, done: SioDone) -> None:
+        """A handler has ended."""
+        self._keep(client.session, done.changed)
+        if item.kind == "connect":
+            if done.accepted:
+                self.accept(client)
+            else:
+                self._turn_away(client, done.packet)
+        elif done.packet is not None:
+            self._deliver(Parcel(done.packet, done.attachments), [client], False)
+        self._ease(client.session)
+
+    def failed(self, client: Client, item: Item, why: str) -> None:
+        """A handler was not run, or not to its end."""
+        self.events_lost += 1
+        log.warning("sio %s:%s of client %s failed: %s", client.namespace, item.event, client.sid, why)
+        if item.kind == "connect":
+            told = {"message": "The server is busy: try again.", "data": {"retry": True}}
+            self._turn_away(client, codec.packet_of(codec.CONNECT_ERROR, client.namespace, told, self._serializer))
+        self._ease(client.session)
+
+    def _turn_away(self, client: Client, packet: Packet) -> None:
+        carried: Carried = client.session.data
+        if packet is not None and not client.session.closed:
+            client.session.send(Parcel(packet))
+        if carried.clients.get(client.namespace) is client:
+            del carried.clients[client.namespace]
+        client.state = GONE
+        client.inbox.clear()
+        self.rooms.remove(client)
+
+    def _keep(self, one: Session, changed: dict[str, bytes]) -> None:
+        if not changed:
+            return
+        carried: Carried = one.data
+        state = {**carried.state, **changed}
+        state = {key: value for key, value in state.items() if value}
+        if sum(map(len, state.values())) > MOST_STATE:
+            log.error("session %s would keep more than %d bytes of state: not changed", one.sid, MOST_STATE)
+            return
+        carried.state = state
+
+    def told(self, link: WorkerLink, message: SioEmit | SioOrder | SioQuery) -> None:
+        """An app worker wants something."""
+        if isinstance(message, SioEmit):
+            self.emit(message, link.name)
+        elif isinstance(message, SioOrder):
+            self.order(message)
+        else:
+            link.transport.send(SioReply(message.query, self.answer(message)))
+
+    def heard(self, payload: bytes) -> None:
+        """A process without a link (a job, a script) said something over the broker."""
+        try:
+            message = _decode_told(payload)
+        except msgspec.MsgspecError as exc:
+            log.warning("a Socket.IO message on the broker's channel makes no sense: %s", exc)
+            return
+        if isinstance(message, SioEmit):
+            self.emit(message, "")
+        else:
+            self.order(message)
+
+    def emit(self, message: SioEmit, worker: str) -> None:
+        """Send a packet to those it is for, encoded once."""
+        self.emits += 1
+        clients = self.rooms.members(message.namespace, message.rooms, message.skip)
+        if message.callback:
+            for client in clients:
+                number = client.expect(worker, message.callback, MOST_ACKS)
+                self._deliver(Parcel(codec.with_id(message.packet, number), message.attachments), [client], False)
+            return
+        parcel = Parcel(message.packet, message.attachments)
+        recovery = self.recovery
+        if recovery.on:
+            number = recovery.last if message.volatile else recovery.last + 1
+            parcel.packet = codec.with_offset(message.packet, recovery.offset(number))
+            if not message.volatile:
+                recovery.keep(self._loop().time(), message.namespace, message.rooms, message.skip, parcel)
+        self._deliver(parcel, clients, message.volatile or (self._drops and not _direct(message.rooms, clients)))
+
+    def order(self, order: SioOrder) -> None:
+        """Do what a handler asked for."""
+        if order.kind == "close_room":
+            self.rooms.close(order.namespace, order.data)
+            return
+        client = self.rooms.find(order.sid, order.namespace)
+        if client is None:
+            return
+        if order.kind == "join":
+            if not self.rooms.join(client, order.data, self.recovery.last):
+                log.warning("client %s is in as many rooms as are allowed; not in %r", client.sid, order.data)
+        elif order.kind == "leave":
+            self.rooms.leave(client, order.data)
+        elif order.kind == "accept":
+            self.accept(client)
+        elif order.kind == "state":
+            self._keep(client.session, order.data)
+        elif order.kind == "disconnect" and client.state in (PENDING, OPEN):
+            packet = codec.packet_of(codec.DISCONNECT, client.namespace, None, self._serializer)
+            self._deliver(Parcel(packet), [client], False)
+            self._flush()
+            self._leave(client, session.SERVER)
+
+    def answer(self, query: SioQuery) -> Any:
+        """What an app worker asked."""
+        if query.kind == "participants":
+            members = self.rooms.members(query.namespace, query.data)
+            return [[client.sid, client.session.sid] for client in members]
+        if query.kind == "namespaces":
+            return self.rooms.namespaces()
+        client = self.rooms.find(query.sid, query.namespace)
+        if client is None:
+            return None
+        if query.kind == "rooms":
+            return [client.sid, *client.rooms]
+        one = client.session
+        return [one.sid, one.transport, client.state == OPEN, one.scope, self.state_of(client)]
+
+    # fan-out
+
+    def _deliver(self, parcel: Parcel, clients: list[Client], droppable: bool) -> None:
+        """Send to many, a part of them at a time: an emit to thousands holds nobody else up."""
+        if not self._queue and len(clients) <= TURN:
+            self.delivered += len(clients)
+            for client in clients:
+                client.send(parcel, droppable=droppable)
+            return
+        if not self._queue:
+            self._loop().call_soon(self._pass_on)
+        self._queue.append((parcel, clients, droppable))
+
+    def _pass_on(self) -> None:
+        left = TURN
+        while self._queue and left > 0:
+            parcel, clients, droppable = self._queue.popleft()
+            now, rest = clients[:left], clients[left:]
+            left -= len(now)
+            self.delivered += len(now)
+            for client in now:
+                client.send(parcel, droppable=droppable)
+            if rest:
+                self._queue.appendleft((parcel, rest, droppable))
+        if self._queue:
+            self._loop().call_soon(self._pass_on)
+
+    def _flush(self) -> None:
+        """Send all that waits: what comes next must not overtake it."""
+        while self._queue:
+            parcel, clients, droppable = self._queue.popleft()
+            self.delivered += len(clients)
+            for client in clients:
+                client.send(parcel, droppable=droppable)
+
+    # backpressure
+
+    def _waiting(self, carried: Carried) -> int:
+        return sum(len(client.inbox) for client in carried.clients.values())
+
+    def _press(self, one: Session) -> None:
+        if one.wire is not None and self._waiting(one.data) >= self._inbox:
+            one.wire.pause()
+
+    def _ease(self, one: Session) -> None:
+        carried: Carried = one.data
+        if self._waiting(carried) <= self._inbox // 2:
+            if one.wire is not None and not one.wire.reading:
+                one.wire.resume()
+            self._wake(carried)
+
+    def _wake(self, carried: Carried) -> None:
+        waiting, carried.wake = carried.wake, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def new_sid(self) -> str:
+        return new_id(self._index)
+
+
+_decode_told: Final = msgspec.msgpack.Decoder(SioEmit | SioOrder).decode
+
+
+def _direct(rooms: list[Any] | None, clients: list[Client]) -> bool:
+    """Whether an emit is meant for one client by its sid."""
+    return rooms is not None and len(rooms) == 1 and len(clients) == 1 and clients[0].sid == rooms[0]
