@@ -32,10 +32,10 @@ from headgate.gateway.learner import FAST, SLOW, Learner
 from headgate.gateway.metrics import AdminListener, Metrics
 from headgate.gateway.own import Own
 from headgate.gateway.report import Report
+from headgate.gateway.resume import Capabilities
 from headgate.gateway.server import HttpServer
 from headgate.gateway.socketio.front import Bounds as SocketioBounds
 from headgate.gateway.socketio.front import SocketIO
-from headgate.gateway.resume import Capabilities
 from headgate.gateway.sockets import Sockets, Terms
 from headgate.gateway.streams.access import Access
 from headgate.gateway.streams.face import Face

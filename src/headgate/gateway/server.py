@@ -113,10 +113,17 @@ class HttpServer:
         )
         protocol.abort()
 
-    async def stop(self, seconds: float) -> None:
-        """Accept nothing more, let requests finish, then end; after `seconds` they are cut."""
+    async def stop(self, seconds: float, settle: float = 0.0) -> None:
+        """Accept nothing more, let requests finish, then end; after `seconds` they are cut.
+
+        Args:
+            settle: seconds for clients that have just connected to send their request: to close on them would fail it.
+        """
         if self._task is None:
             return
+        for server in self._server.servers:
+            server.close()
+        await asyncio.sleep(settle)
         self._server.config.timeout_graceful_shutdown = max(1, int(seconds))
         self._server.should_exit = True
         with contextlib.suppress(asyncio.TimeoutError):

@@ -1,4 +1,4 @@
-"""Slots that come while handlers wait and go when nobody needs them: the rule with a virtual clock, and a real worker."""
+"""Slots that come while handlers wait and go when nobody needs them: with a virtual clock, and in a real worker."""
 
 from __future__ import annotations
 

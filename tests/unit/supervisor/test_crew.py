@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from headgate.config.settings import Settings
-from headgate.supervisor.events import Place, Say
+from headgate.supervisor.events import Place, Say, Unlink
 from headgate.supervisor.roster import RESTART_MOST, code_processes, places
 from tests.unit.supervisor.stories import ALL, BROKER, FAST, JOBS, Stage, acts
 
@@ -62,8 +62,6 @@ STORIES = [
         "reload of gateways: taken over when all could serve",
         [*BOOT, "reload 7 gateways", "gateway#2 ready", "fast#2 ready", "slow#2 ready", "jobs#2 ready"],
         [
-            "tell gateway#2 begin",
-            "tell gateway successor",
             "stop gateway 90",
             "stop fast 300",
             "stop slow 300",
@@ -75,7 +73,7 @@ STORIES = [
     (
         "reload of gateways: one that cannot serve has taken nothing",
         [*BOOT, "reload 7 gateways", "gateway#2 ready", "fast#2 fails"],
-        ["stop gateway#2 30", "kill slow#2", "kill jobs#2", "answer 7 no", "announce ready"],
+        ["stop gateway#2 30", "kill fast#2", "kill slow#2", "kill jobs#2", "answer 7 no", "announce ready"],
     ),
     (
         "the next reload ends gateways that move still",
@@ -362,3 +360,13 @@ def test_how_many_processes_run_user_code() -> None:
     assert code_processes(both) == 9
     assert code_processes(msgspec.structs.replace(both, lanes=False)) == 7
     assert code_processes(msgspec.structs.replace(both, roles=("jobs",))) == 4
+
+
+def test_the_word_to_begin_comes_before_the_old_gateway_is_told_to_go() -> None:
+    stage = Stage().booted()
+    stage.play("reload 1 gateways", "fast#2 ready", "slow#2 ready", "jobs#2 ready")
+    said = stage.play("gateway#2 ready")
+    order = [said.index(words) for words in ("tell gateway#2 begin", "tell gateway successor", "stop gateway 90")]
+    assert order == sorted(order)
+    stage.play("gateway exits 0")
+    assert [one.run for one in stage.orders if isinstance(one, Unlink)] == [stage.runs["gateway"]]
