@@ -17,6 +17,7 @@ import msgspec
 import headgate
 from headgate.config.settings import Settings
 from headgate.supervisor import channel, events, folder, sockets, system, watching
+from headgate.supervisor.advice import given_up
 from headgate.supervisor.channel import Brief
 from headgate.supervisor.control import ControlServer, Question, Reply
 from headgate.supervisor.crew import Crew
@@ -199,6 +200,8 @@ class Supervisor:
         if self._audience is not None:
             audience, self._audience = self._audience, None
             audience.ready(self.status())
+            for line in given_up(self._settings):
+                log.warning("%s", line)
         if self._settings.reload and self._reloader is None:
             self._reloader = Reloader(self._settings.reload_dirs or [os.getcwd()])
             self._selector.register(self._reloader.readable, selectors.EVENT_READ, self._files_changed)

@@ -165,12 +165,34 @@ def test_a_fast_handlers_wait_is_bounded_by_the_fast_lanes_own_work(seed: int) -
     random = Random(seed)
     quick = sorted((random.uniform(0, 20), random.uniform(0.001, 0.020)) for _ in range(3_000))
     heavy = sorted((random.uniform(0, 20), random.uniform(0.1, 30.0)) for _ in range(random.randrange(50, 2_000)))
-    assert simulate(quick, heavy) == simulate(quick, [])
+    alone = simulate(quick, [])
+    assert simulate(quick, heavy) == alone
+    assert simulate(quick, heavy, with_lanes=False) != alone, "without lanes they do wait for the slow ones"
 
 
-def simulate(quick: list[tuple[float, float]], heavy: list[tuple[float, float]]) -> list[float]:
+@pytest.mark.parametrize("seed", range(4))
+def test_handlers_that_are_now_fast_and_now_slow_cost_the_fast_lane_less_and_less(seed: int) -> None:
+    """With the learner at work: what slow runs take of the fast lane is bounded, however many of them there are."""
+    random = Random(seed)
+    learner = Learner(0.025, {"quick": FAST})
+    names = [f"bimodal {number}" for number in range(10)]
+    stolen, slow_runs = 0.0, 0
+    for _ in range(20_000):
+        name = random.choice(names)
+        run = random.uniform(0.3, 2.0) if random.random() < 0.1 else random.uniform(0.001, 0.01)
+        slow_runs += run > 0.25
+        if run > 0.25 and learner.lane(name) == FAST:
+            stolen += run
+        learner.learn(name, run)
+    assert slow_runs > 1_500
+    assert stolen <= len(names) * 12 * 2.0, "each is let in a dozen times at most, and each time for one slow run"
+
+
+def simulate(
+    quick: list[tuple[float, float]], heavy: list[tuple[float, float]], *, with_lanes: bool = True
+) -> list[float]:
     """The waits of the quick requests, in the order of their arrival."""
-    lanes = board(room={FAST: Bounds(10_000, 1e9), SLOW: Bounds(100, 5.0)})
+    lanes = board(lanes=with_lanes, room={FAST: Bounds(10_000, 1e9), SLOW: Bounds(100, 5.0)})
     for name in ("f1", "f2"):
         lanes.sit(Seat(name, FAST, 2))
     lanes.sit(Seat("s1", SLOW, 4))
@@ -182,7 +204,7 @@ def simulate(quick: list[tuple[float, float]], heavy: list[tuple[float, float]])
 
     def start(work: Work, now: float) -> None:
         assert work.seat is not None
-        assert (work.seat.lane == FAST) == (work.handler == "quick")
+        assert not with_lanes or (work.seat.lane == FAST) == (work.handler == "quick")
         began[work] = now
         heapq.heappush(running, (now + took[work], id(work), work))
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from headgate.config.settings import Settings
+from headgate.supervisor.advice import given_up
 from headgate.supervisor.events import Place, Say, Unlink
 from headgate.supervisor.roster import RESTART_MOST, code_processes, places
 from tests.unit.supervisor.stories import ALL, BROKER, FAST, JOBS, Stage, acts
@@ -370,3 +371,13 @@ def test_the_word_to_begin_comes_before_the_old_gateway_is_told_to_go() -> None:
     assert order == sorted(order)
     stage.play("gateway exits 0")
     assert [one.run for one in stage.orders if isinstance(one, Unlink)] == [stage.runs["gateway"]]
+
+
+def test_who_gives_up_the_lanes_is_told_what_for() -> None:
+    assert given_up(Settings(app="a:b", workers=1)) == []
+    assert given_up(Settings(app="a:b", workers=1, lanes=False, roles=("jobs",))) == []
+    (one,) = given_up(Settings(app="a:b", workers=1, threads=12, lanes=False))
+    assert "all 12 threads" in one
+    assert "empty memory" in one
+    (several,) = given_up(Settings(app="a:b", workers=3, slow_workers=0))
+    assert "3 app workers" in several
