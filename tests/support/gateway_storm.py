@@ -1,0 +1,417 @@
+"""Clients that do what clients must not, workers that die, reloads: a seeded storm over a whole Headgate.
+
+Beside it steady clients go on. At the end, what the processes hold is set against what they held at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import socket
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.headgate import Headgate
+
+APP = """
+import time
+from flask import Flask, Response, request
+from flask_sock import Sock
+from headgate import Headgate
+
+app = Flask(__name__)
+gate, loops = Headgate(app), Sock(app)
+
+@app.get("/")
+def index():
+    return "ok"
+
+@app.post("/upload")
+def upload():
+    return str(len(request.get_data()))
+
+@app.get("/stream")
+def stream():
+    return Response(b"x" * 50_000 for _ in range(200))
+
+@app.get("/slow")
+def slow():
+    time.sleep(0.2)
+    return "slept"
+
+@app.post("/publish")
+def publish():
+    text = request.get_data(as_text=True)
+    for _ in range(int(request.args["times"])):
+        gate.publish("all", text)
+    return "", 204
+
+@gate.socket("/ws")
+def echo(sock, message):
+    if message.get("type") == "fail":
+        raise ValueError("as asked")
+    if message.get("type") == "big":
+        return {"big": "x" * 20_000}
+    sock.state["n"] = sock.state.get("n", 0) + 1
+    return {"n": sock.state["n"]}
+
+@echo.on_connect
+def opened(sock):
+    if "listen" in sock.request.args:
+        sock.join("all")
+
+@loops.route("/loop")
+def loop(sock):
+    while True:
+        sock.send(sock.receive())
+"""
+SETTINGS = {
+    "HEADGATE_PING_INTERVAL": "1",
+    "HEADGATE_PING_TIMEOUT": "2",
+    "HEADGATE_RELOAD_TIMEOUT": "5",
+    "HEADGATE_HEAD_TIMEOUT": "3",
+    "HEADGATE_BODY_TIMEOUT": "3",
+    "HEADGATE_OUTBOX_AGE": "3",
+}
+PATIENCE = 60.0
+"""Seconds to wait for anything, on a machine with other work."""
+IDLE_SECONDS = 45.0
+"""After these, threads that were idle have ended (handler threads stay for 30 s)."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one process holds."""
+
+    descriptors: int
+    threads: int
+    memory: int
+    """Bytes that are its own (`Private` of smaps_rollup)."""
+
+
+def held(pid: int) -> Held:
+    private = sum(
+        int(line.split()[1]) * 1024
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        if line.startswith("Private")
+    )
+    status = Path(f"/proc/{pid}/status").read_text()
+    threads = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("Threads"))
+    return Held(len(os.listdir(f"/proc/{pid}/fd")), threads, private)
+
+
+class Steady:
+    """A client that behaves, and expects the same."""
+
+    def __init__(self, server: Headgate) -> None:
+        self.seen: Counter[str] = Counter()
+        self.stopping = False
+        self._server = server
+
+    async def native(self) -> None:
+        """A native socket outlives reloads and deaths of app workers; its state too."""
+        last = 0
+        async with connect(self._server.ws_url + "/ws?listen=1", max_size=None, open_timeout=PATIENCE) as sock:
+            while not self.stopping:
+                await sock.send('{"type": "count", "id": 1}')
+                while True:
+                    text = await asyncio.wait_for(sock.recv(), PATIENCE)
+                    if text[:1] == "{" and (said := json.loads(text)).get("id") == 1:  # the rest was published
+                        break
+                if "error" in said:
+                    self.seen[said["error"]] += 1
+                else:
+                    assert said["n"] > last, (said, last)
+                    last = said["n"]
+                    self.seen["native"] += 1
+                await asyncio.sleep(0.02)
+
+    async def requests(self) -> None:
+        while not self.stopping:
+            async with httpx.AsyncClient(timeout=PATIENCE) as client:
+                for path in ("/", "/slow", "/"):
+                    self.seen[str((await client.get(self._server.url + path)).status_code)] += 1
+            await asyncio.sleep(0.02)
+
+    async def loop(self) -> None:
+        """A loop socket ends with 1012 when its worker does, and comes back."""
+        while not self.stopping:
+            try:
+                async with connect(self._server.ws_url + "/loop", open_timeout=PATIENCE) as sock:
+                    while not self.stopping:
+                        await sock.send("x")
+                        assert await asyncio.wait_for(sock.recv(), PATIENCE) == "x"
+                        self.seen["loop"] += 1
+                        await asyncio.sleep(0.02)
+            except ConnectionClosed:
+                assert sock.close_code == 1012, (sock.close_code, sock.close_reason)
+                self.seen["loop again"] += 1
+
+
+class Storm:
+    """Faults over one server.
+
+    Args:
+        server: running `APP`.
+        seed: of what is done, and when.
+    """
+
+    def __init__(self, server: Headgate, seed: int) -> None:
+        self.server = server
+        self.done: Counter[str] = Counter()
+        self.steady = Steady(server)
+        self._random = random.Random(seed)
+        self._pid = server.children()["gateway"][0]
+        self._clients: list[Callable[[], Awaitable[None]]] = [
+            self.stalled_reader, self.flood, self.malformed_frames, self.malformed_request, self.half_open,
+            self.reset, self.handshake_cut, self.upload_cut, self.download_cut, self.session_again, self.failing,
+            self.loop_cut, self.slow_head,
+        ]  # fmt: skip
+
+    async def everything_once(self, times: int = 1) -> None:
+        """Each fault, so that what it loads and grows to is there at the start."""
+        for _ in range(times):
+            await asyncio.gather(*(self._do(fault) for fault in self._clients for _ in range(3)))
+
+    async def blow(self, seconds: float, *, kill_every: float, reload_every: float) -> None:
+        """Faults of all kinds for so long, six at a time, with steady clients beside them."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        self.steady.stopping = False
+        steady = [asyncio.create_task(self.steady.native()) for _ in range(4)]
+        steady += [asyncio.create_task(self.steady.requests()) for _ in range(2)]
+        steady += [asyncio.create_task(self.steady.loop()) for _ in range(2)]
+
+        async def clients() -> None:
+            while loop.time() < end:
+                await self._do(self._random.choice(self._clients))
+
+        async def every(pause: float, fault: Callable[[], None]) -> None:
+            while loop.time() + pause < end:
+                await asyncio.sleep(pause * (0.5 + self._random.random()))
+                await asyncio.to_thread(fault)
+                self.done[fault.__name__] += 1
+
+        try:
+            await asyncio.gather(
+                *(clients() for _ in range(6)), every(kill_every, self.kill), every(reload_every, self.reload)
+            )
+        finally:
+            self.steady.stopping = True
+        await asyncio.wait_for(asyncio.gather(*steady), 2 * PATIENCE)
+
+    async def calm(self) -> dict[str, float]:
+        """Wait until nobody is connected and nothing is kept for anybody; returns the gateway's figures."""
+        names = (
+            "connections", "sockets", "http_active", "channels", "streams", "outboxes", "handshakes", "spool_files",
+        )  # fmt: skip
+        async with asyncio.timeout(2 * PATIENCE):
+            while True:
+                figures = await self.figures()
+                if not any(figures[name] for name in names):
+                    return figures
+                await asyncio.sleep(0.2)
+
+    async def figures(self) -> dict[str, float]:
+        """The gateway's numbers without labels."""
+        path = str(self.server.data / "run" / "admin.0.sock")
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        text = (await asyncio.wait_for(reader.read(), PATIENCE)).decode()
+        writer.close()
+        lines = [line.split() for line in text.splitlines() if line.startswith("headgate_") and "{" not in line]
+        return {name.removeprefix("headgate_").removesuffix("_total"): float(value) for name, value in lines}
+
+    def processes(self) -> dict[str, Held]:
+        """What the processes that outlive a reload hold. A gateway or broker that is another one has failed."""
+        roles = self.server.children()
+        assert roles["gateway"] == [self._pid], "the gateway was replaced"
+        (broker,) = roles["broker"]
+        return {"supervisor": held(self.server.pid), "gateway": held(self._pid), "broker": held(broker)}
+
+    def workers(self) -> list[Held]:
+        return [held(pid) for pid in self.server.children().get("app", [])]
+
+    # what befalls the server
+
+    def kill(self) -> None:
+        self.server.kill("app", index=self._random.randrange(2))
+
+    def reload(self) -> None:
+        with contextlib.suppress(AssertionError):  # a worker killed while it boots ends the reload: the old ones go on
+            self.server.command("reload", seconds=2 * PATIENCE)
+
+    # what clients do
+
+    async def _do(self, fault: Callable[[], Awaitable[None]]) -> None:
+        async with asyncio.timeout(2 * PATIENCE):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, ConnectionClosed):
+                await fault()
+        self.done[fault.__name__] += 1  # type: ignore[attr-defined]
+
+    async def _dial(self, small: bool = False) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        sock = socket.socket()
+        sock.setblocking(False)
+        if small:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.server.port))
+        return await asyncio.open_connection(sock=sock, limit=1 << 16)
+
+    async def _socket(
+        self, path: str = "/ws", small: bool = False
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """An open WebSocket, by hand."""
+        reader, writer = await self._dial(small)
+        writer.write(_handshake(path))
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        if b" 101 " not in head.split(b"\r\n")[0]:
+            writer.close()
+            raise ConnectionError(head.decode(errors="replace"))
+        return reader, writer
+
+    async def stalled_reader(self) -> None:
+        """Joins a channel, asks for answers too, and reads nothing."""
+        _, writer = await self._socket("/ws?listen=1", small=True)
+        transport = writer.transport
+        transport.pause_reading()  # type: ignore[attr-defined]
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+            for _ in range(3):
+                await client.post(self.server.url + "/publish?times=16", content="p" * 60_000)
+                for _ in range(self._random.randrange(20)):
+                    writer.write(_frame(0x81, b'{"type": "big"}'))
+        if self._random.random() < 0.5:
+            transport.abort()
+            return
+        transport.resume_reading()  # type: ignore[attr-defined]
+        writer.close()
+
+    async def flood(self) -> None:
+        """Sends much faster than the app handles; each message is answered, or refused."""
+        count = self._random.randrange(50, 400)
+        reader, writer = await self._socket()
+        writer.write(b"".join(_frame(0x81, b'{"type": "count", "id": 7}') for _ in range(count)))
+        answers = 0
+        while answers < count:
+            data = await asyncio.wait_for(reader.read(1 << 16), PATIENCE)
+            if not data:
+                break
+            answers += data.count(b'"id":7')
+        writer.close()
+        assert answers == count, "an answer was lost"
+
+    async def malformed_frames(self) -> None:
+        reader, writer = await self._socket()
+        noise = self._random.randbytes(self._random.randrange(1, 300))
+        bad = [
+            b"\x81\x05hello", _frame(0xC1, b"x"), _frame(0x83, b"x"), _frame(0x89, b"x" * 126), _frame(0x09, b"x"),
+            _frame(0x81, b"\xff\xfe"), _frame(0x88, b"\x03"), _frame(0x88, struct.pack("!H", 1005)),
+            b"\x81\xff" + struct.pack("!Q", 1 << 40) + b"mask", _frame(0x80, b"x"), _frame(0x01, b"a") * 2, noise,
+        ]  # fmt: skip
+        writer.write(self._random.choice(bad))
+        writer.write_eof()
+        await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+
+    async def malformed_request(self) -> None:
+        reader, writer = await self._dial()
+        bad = [
+            b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"\x00\x01\x02\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 100_000 + b"\r\n\r\n", self._random.randbytes(200),
+            b"POST /upload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        ]  # fmt: skip
+        writer.write(self._random.choice(bad))
+        writer.write_eof()
+        await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+
+    async def half_open(self) -> None:
+        """Says nothing more, and answers no ping: the gateway has to find out."""
+        _, writer = await self._socket()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(self._random.uniform(3, 5))
+        writer.transport.abort()
+
+    async def reset(self) -> None:
+        """Goes with a reset in the middle of its messages."""
+        _, writer = await self._socket("/ws?listen=1")
+        writer.write(_frame(0x81, b'{"type": "count"}') * 20 + _frame(0x81, b'{"type": "big"}')[:10])
+        await writer.drain()
+        _linger(writer)
+
+    async def handshake_cut(self) -> None:
+        _, writer = await self._dial()
+        writer.write(_handshake("/ws")[: self._random.randrange(20, 200)])
+        await writer.drain()
+        _linger(writer)
+
+    async def upload_cut(self) -> None:
+        """Half of a body that goes to the disk, or all of it and no wait for the answer."""
+        _, writer = await self._dial()
+        writer.write(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 600000\r\n\r\n")
+        writer.write(b"u" * self._random.choice([300_000, 600_000]))
+        await asyncio.wait_for(writer.drain(), PATIENCE)
+        _linger(writer)
+
+    async def download_cut(self) -> None:
+        reader, writer = await self._dial(small=True)
+        writer.write(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(reader.read(1000), PATIENCE)
+        _linger(writer)
+
+    async def session_again(self) -> None:
+        name = f"/ws?headgate-session=storm-session-{self._random.randrange(3):06d}"
+        _, first = await self._socket(name)
+        _, second = await self._socket(name)
+        second.close()
+        first.transport.abort()
+
+    async def failing(self) -> None:
+        reader, writer = await self._socket()
+        writer.write(_frame(0x81, b'{"type": "fail"}') * 3 + _frame(0x81, b"no json") + _frame(0x82, b"binary"))
+        await asyncio.wait_for(reader.readuntil(b"error"), PATIENCE)
+        writer.close()
+
+    async def loop_cut(self) -> None:
+        _, writer = await self._socket("/loop", small=True)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(_frame(0x81, b"x" * 30_000) * 60)
+        await asyncio.sleep(self._random.random())
+        writer.transport.abort()
+
+    async def slow_head(self) -> None:
+        reader, writer = await self._dial()
+        writer.write(b"GET / HTTP/1.1\r\nHost:")
+        await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+
+
+def _handshake(path: str) -> bytes:
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    """A masked frame; the mask of zeros leaves the payload as it is."""
+    size = len(payload)
+    length = struct.pack("!B", 0x80 | size) if size < 126 else struct.pack("!BH", 0xFE, size)
+    return bytes((first,)) + length + bytes(4) + payload
+
+
+def _linger(writer: asyncio.StreamWriter) -> None:
+    """Close with a reset."""
+    sock = writer.transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
