@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -49,6 +50,19 @@ def ago(seconds: float | None) -> str:
         if seconds < limit:
             return f"{seconds / scale:.1f} {name}" if limit == 10 else f"{seconds / scale:.0f} {name}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def place(path: str | Path, most: int = 60) -> str:
+    """A path as short as it can be told: from here or from home, its middle left out when it is still too long."""
+    whole = Path(path).absolute()
+    told = str(whole)
+    for root, sign in ((Path.cwd(), "."), (Path.home(), "~")):
+        if whole.is_relative_to(root):
+            told = str(Path(sign) / whole.relative_to(root))
+            break
+    if len(told) <= most:
+        return told
+    return f"{told[: most // 3]}…{told[-(most - most // 3 - 1) :]}"
 
 
 def size(count: float) -> str:

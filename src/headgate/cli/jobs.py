@@ -58,7 +58,7 @@ def ls(
     records = with_engine(find, **where)
     if as_json:
         for record in records:
-            click.echo(json.dumps(_plain(record)))
+            click.echo(json.dumps(_plain(record, whole=False)))
     elif records:
         from headgate.cli.jobview import listing
 
@@ -81,7 +81,7 @@ def show(job_id: str, as_json: bool, **where: str | None) -> None:
             f"There is no job {job_id}, or its time to live is over. `headgate jobs ls` lists those there are."
         )
     if as_json:
-        click.echo(json.dumps(_plain(record), indent=2))
+        click.echo(json.dumps(_plain(record, whole=True), indent=2))
         return
     from headgate.cli.jobview import card
 
@@ -128,13 +128,16 @@ def _each(
         raise SystemExit(1)
 
 
-def _plain(record: JobRecord) -> dict[str, Any]:
-    """A record as JSON has it: what the user put in and got out decoded, engine bytes left out."""
+def _plain(record: JobRecord, *, whole: bool) -> dict[str, Any]:
+    """A record as JSON has it: what the user put in and got out decoded. Of a list it is not the whole of it."""
     plain: dict[str, Any] = msgspec.to_builtins(record)
     spec = plain.pop("spec")
-    spec["arguments"] = unpacked(record.spec.arguments)
-    plain["result"] = None if record.result is None else unpacked(record.result)
-    plain["checkpoint"] = None if record.checkpoint is None else unpacked(record.checkpoint)
+    if whole:
+        spec["arguments"] = unpacked(record.spec.arguments)
+        plain["result"] = None if record.result is None else unpacked(record.result)
+        plain["checkpoint"] = None if record.checkpoint is None else unpacked(record.checkpoint)
+    else:
+        del spec["arguments"], plain["result"], plain["checkpoint"]
     decoded: dict[str, Any] = json.loads(msgspec.json.encode({**spec, **plain}, enc_hook=str))
     return decoded
 

@@ -12,8 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from headgate.base.model import JobRecord, JobState
-from headgate.cli.console import ago
+from headgate.cli.console import ago, size
+from headgate.declare.arguments import PICKLED
 
+LONGEST: Final = 2_000
+"""Characters of one value that are shown."""
 _COLOURS: Final = {
     JobState.SCHEDULED: "blue",
     JobState.QUEUED: "cyan",
@@ -71,6 +74,7 @@ def _facts(record: JobRecord, now: float) -> list[tuple[str, str]]:
     optional = [
         ("worker", record.worker),
         ("took", None if took is None else ago(took)),
+        ("used", _used(record)),
         ("tags", ", ".join(spec.tags)),
         ("key", f"{spec.key} (at most {spec.limit} at once)" if spec.key else None),
         ("progress", None if record.progress is None else _text(record.progress)),
@@ -89,6 +93,12 @@ def _took(record: JobRecord, now: float) -> float | None:
     if record.started_at is None:
         return None
     return max(0.0, (record.finished_at or now) - record.started_at)
+
+
+def _used(record: JobRecord) -> str | None:
+    if record.cpu is None:
+        return None
+    return f"{record.cpu:.2f} s CPU" + (f", peak memory {size(record.peak_rss)}" if record.peak_rss else "")
 
 
 def _what(record: JobRecord) -> Text:
@@ -114,4 +124,16 @@ def _json(packed: bytes) -> str:
 
 
 def _text(value: Any) -> str:
-    return msgspec.json.encode(value, enc_hook=str).decode()
+    text = msgspec.json.encode(_shown(value), enc_hook=str).decode()
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters; --json has them all)"
+
+
+def _shown(value: Any) -> Any:
+    """Bytes in words: as JSON would have them they say nothing."""
+    if isinstance(value, msgspec.msgpack.Ext):
+        return f"(pickled, {len(bytes(value.data)):,} bytes)" if value.code == PICKLED else f"({len(bytes(value.data)):,} bytes)"
+    if isinstance(value, bytes):
+        return f"({len(value):,} bytes)"
+    if isinstance(value, dict):
+        return {key: _shown(each) for key, each in value.items()}
+    return [_shown(each) for each in value] if isinstance(value, list | tuple) else value
