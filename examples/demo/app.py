@@ -48,8 +48,8 @@ def live(sock: Socket, message: dict[str, Any]) -> dict[str, Any] | None:
             return {"job": handle.id}
         case {"type": "inline", "percent": percent}:
             return reprice_inline(percent)
-        case {"type": "follow", "job": str(job), "after": str(after)}:
-            sock.follow(f"jobs/{job}", int(after))
+        case {"type": "follow", "job": str(job), "after": str(after)}:  # clients that do not resume by themselves
+            sock.follow(f"jobs/{job}", from_=after)
             return {"following": job}
         case {"type": "watch"}:
             sock.join("desk")

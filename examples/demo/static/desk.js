@@ -1,10 +1,11 @@
 // The order desk's page: clicks, the job, the inline work, and what the server tells of itself.
 
-import { connect, Lost, Refused } from "./headgate.js";
+import { connect, Lost, Refused } from "/-/client.js";
 import { Plot } from "./plot.js";
 
 const CLICK_EVERY = 500; // ms
 const JOB_KEY = "order-desk-job";
+const START = "0".repeat(16); // a page that was loaded anew knows nothing: it wants the job's events from the first on
 
 const $ = (id) => document.getElementById(id);
 const plot = new Plot($("plot"));
@@ -60,12 +61,15 @@ setInterval(() => {
   if ($("auto").checked && !document.hidden && desk.state === "open") click();
 }, CLICK_EVERY);
 
-// The job: its id is all that a reload needs
+// The job: where it is and how to come back to it is all that a reload needs
 
-function follow(id, how) {
+let followed;
+
+function follow(what) {
   $("job").disabled = true;
   $("job-state").textContent = "waiting for news of the job";
-  desk.follow(id, {
+  followed = desk.follow(what, {
+    onevent: ({ terminal }) => terminal || localStorage.setItem(JOB_KEY, JSON.stringify({ ...followed.toJSON(), offset: START })),
     onstate: (state) => {
       $("job-state").textContent = { queued: "queued", started: "running", retrying: "starting over elsewhere" }[state] ?? state;
       if (state === "started") plot.started("job");
@@ -82,7 +86,7 @@ function follow(id, how) {
       endJob(`done: ${whole.format(result.updated)} orders repriced`);
     },
     onfailed: ({ type, message, reason }) => endJob([type, message ?? reason].filter(Boolean).join(": ")),
-  }, how);
+  });
 }
 
 function endJob(text) {
@@ -99,14 +103,13 @@ $("job").onclick = async () => {
   $("job-state").textContent = "asking";
   try {
     const { job } = await desk.call({ type: "reprice", percent: somePercent() });
-    localStorage.setItem(JOB_KEY, job);
-    follow(job, { sent: true });
+    follow(job);
   } catch (error) {
     endJob(why(error));
   }
 };
 
-if (localStorage.getItem(JOB_KEY)) follow(localStorage.getItem(JOB_KEY));
+if (localStorage.getItem(JOB_KEY)) follow(JSON.parse(localStorage.getItem(JOB_KEY)));
 
 // The inline work, on a connection of its own: messages of one connection are handled in order, and the
 // clicks of this page would wait behind it, as they should.

@@ -19,6 +19,7 @@ from headgate.gateway.exchange import Exchange
 from headgate.gateway.follows import PROGRESS, Follows, Told
 from headgate.gateway.limits import Bucket
 from headgate.gateway.outbox import DROP, KEEP, LATEST, Outbox, Overflow
+from headgate.gateway.resume import Capabilities
 from headgate.gateway.wire import Wire, data_frame, text_frame
 from headgate.link.messages import Effect
 
@@ -44,6 +45,8 @@ class Shared(Protocol):
     """Connections with an outbox."""
     closed_slow: int
     dropped: int
+
+    capabilities: Capabilities | None
 
     def new_outbox(self, connection: Connection) -> Outbox: ...
 
@@ -243,13 +246,19 @@ class Connection:
             self._channels.discard(channel)
             self.sockets.channels.leave(self, channel)
 
-    def follow(self, stream: str, after: int) -> None:
+    def follow(self, stream: str, after: int) -> bool:
+        """Follow a stream; False at the bound."""
         followed = self._follows = self._follows if self._follows is not None else set()
         if stream not in followed and len(followed) >= MOST_FOLLOWED:
             log.warning("connection %s follows %d streams, the bound; not %r", self.id, MOST_FOLLOWED, stream)
-            return
+            return False
         followed.add(stream)
+        self.announce(stream)
         self.sockets.follows.follow(self, stream, after)
+        return True
+
+    def announce(self, stream: str) -> None:
+        """Tell the client how it can come back to a stream, before the first event of it."""
 
     def unfollow(self, stream: str) -> None:
         if self._follows is not None and stream in self._follows:

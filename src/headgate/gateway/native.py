@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from headgate.base.errors import Full
+from headgate.gateway import resume
 from headgate.gateway.connection import Connection, Shared
 from headgate.gateway.exchange import Task
 from headgate.link.messages import Accept, Answer, Fail, Message, Scope, ToWorker
@@ -73,7 +74,7 @@ class MessageTask(Task):
 class NativeConnection(Connection):
     """An open native socket."""
 
-    __slots__ = ("_busy", "_concurrent", "_handler", "_inbox", "_over", "_peek", "_wants_end", "state")
+    __slots__ = ("_busy", "_concurrent", "_handler", "_inbox", "_over", "_peek", "_wants_end", "resumes", "state")
 
     def __init__(self, sockets: Shared, id: str, scope: msgspec.Raw, accepted: Accept) -> None:
         super().__init__(sockets, id, scope)
@@ -86,11 +87,16 @@ class NativeConnection(Connection):
         self._inbox: deque[Waiting] | None = None
         self._busy = 0
         self._over = False
+        self.resumes = False
+        """The client knows how to come back, and is told by which token."""
 
     def message(self, data: str | bytes) -> None:
         wait = self._bucket.take(self.sockets.now()) if self._bucket is not None else 0.0
         if wait:
             self.refuse(data, "too_fast", retry_after=round(wait, 3))
+            return
+        if isinstance(data, str) and data.startswith(resume.OURS):
+            resume.take(self, self.sockets.capabilities, data)
             return
         inbox = self._inbox
         if inbox is None:
@@ -102,6 +108,11 @@ class NativeConnection(Connection):
         self._pump()
         if len(inbox) >= self.sockets.inbox:
             self.wire.pause()
+
+    def announce(self, stream: str) -> None:
+        if self.resumes and self.sockets.capabilities is not None:
+            token = self.sockets.capabilities.sign(stream)
+            self.json({"headgate": "following", "stream": stream, "token": token})
 
     def answered(self, answer: Answer) -> None:
         """The handler is done: its state, effects and answer."""

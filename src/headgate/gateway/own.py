@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.resources
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -46,6 +48,8 @@ class Own:
             if why is None:
                 return json_page(200, {"ready": True})
             return json_page(503, {"ready": False, "message": why}, retry_after=1)
+        if path in CLIENT:
+            return _client(method, CLIENT[path], etag)
         if path.startswith("/-/jobs/"):
             return await self._job(method, path.removeprefix("/-/jobs/"), query.get("token", ""), etag)
         return _NOT_FOUND
@@ -79,6 +83,33 @@ class Own:
             return page(409, "wrong_state", str(exc))
         status = 200 if state == JobState.CANCELLED else 202
         return json_page(status, {"id": job_id, "state": str(state), "cancel_requested": True})
+
+
+CLIENT: Final = {"/-/client.js": ("client.js", b"text/javascript"), "/-/client.d.ts": ("headgate.d.ts", b"text/plain")}
+"""The browser client and its types: file and content type."""
+
+
+@functools.cache
+def _file(name: str) -> tuple[bytes, bytes]:
+    body = (importlib.resources.files("headgate.gateway") / "static" / name).read_bytes()
+    return body, b'"%s"' % hashlib.blake2s(body, digest_size=12).hexdigest().encode()
+
+
+def _client(method: str, file: tuple[str, bytes], known: bytes) -> Page:
+    """A file of the browser client; kept for a while, then asked for again by its tag."""
+    if method not in ("GET", "HEAD"):
+        return page(405, "method_not_allowed", "The client can be read.", headers=((b"allow", b"GET, HEAD"),))
+    body, etag = _file(file[0])
+    headers = [
+        (b"etag", etag),
+        (b"cache-control", b"public, max-age=300"),
+        (b"access-control-allow-origin", b"*"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if etag in known:
+        return Page(304, headers, b"")
+    headers += [(b"content-type", file[1] + b"; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    return Page(200, headers, body)
 
 
 def job_state(record: JobRecord) -> dict[str, Any]:

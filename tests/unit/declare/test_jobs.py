@@ -280,7 +280,11 @@ def test_an_accepted_job_is_202_with_its_signed_address(engine: Engine) -> None:
     path, _, token = response.headers["Location"].partition("?token=")
     assert path == f"/desk/-/jobs/{job_id}"
     assert Tokens("shared").allows(token, "job", job_id)
-    assert response.get_json() == {"id": job_id, "state": "queued", "url": response.headers["Location"]}
+    body = response.get_json()
+    path, _, token = body.pop("stream").partition("?token=")
+    assert path == f"/desk/-/streams/jobs/{job_id}"
+    assert Tokens("shared").allows(token, "stream", f"jobs/{job_id}")
+    assert body == {"id": job_id, "state": "queued", "url": response.headers["Location"]}
 
 
 def test_a_full_queue_is_503_from_a_view(engine: Engine) -> None:

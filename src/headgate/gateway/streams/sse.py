@@ -127,7 +127,7 @@ class EventStream:
         content = b""
         if events:
             kind = self._info.spec.content_type
-            content = shown.data_event(kind, shown.body(self._info.stream, kind, events))
+            content = shown.data_event(kind, shown.body(self._info.stream, kind, events), self._at)
         cursor = self._reading.cursor(self._cursor)
         await self._write(content + shown.control_event(self._at, cursor=cursor, up_to_date=up_to_date, closed=closed))
 
