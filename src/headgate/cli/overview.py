@@ -8,7 +8,8 @@ from typing import Any, Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from headgate.cli.console import ago, size
+from headgate.cli import shared
+from headgate.cli.console import ago, place, size
 from headgate.cli.pools import pools
 from headgate.cli.tables import section, table
 
@@ -22,6 +23,9 @@ _JOB_STATES: Final = ("scheduled", "queued", "running", "succeeded", "failed", "
 def overview(status: Status) -> RenderableType:
     """All of it: head, processes, lanes, handlers, queues; parts with nothing to say are left out."""
     parts = [_head(status), _processes(status), _lanes(status), _handlers(status), _queues(status), pools(status)]
+    if "engine" in status:
+        parts[1:1] = [shared.line(status["engine"])]
+        parts.append(shared.machines(status["engine"]))
     return Group(*(part for part in parts if part is not None))
 
 
@@ -34,7 +38,7 @@ def _head(status: Status) -> RenderableType:
         (f"  pid {status['pid']} · generation {status['generation']} · {status['app'] or 'no app'}", "dim"),
     )
     addresses = "  ".join(status["addresses"])
-    return Group(line, Text.assemble("  ", (addresses, "cyan"), (f"  data {status['data']}", "dim")))
+    return Group(line, Text.assemble("  ", (addresses, "cyan"), (f"  data {place(status['data'])}", "dim")))
 
 
 def _processes(status: Status) -> RenderableType:
@@ -142,8 +146,8 @@ def _handlers(status: Status) -> RenderableType | None:
 def _queues(status: Status) -> RenderableType | None:
     broker: Iterable[Status] = (each.get("stats") or {} for each in status["processes"] if each["role"] == "broker")
     queues: dict[str, Status] = {}
-    for stats in broker:
-        queues |= stats.get("queues") or stats.get("jobs") or {}
+    for stats in (*broker, status.get("engine") or {}):
+        queues |= stats.get("jobs") or stats.get("queues") or {}
     if not queues:
         return None
     rows = table("queue", *(f">{state}" for state in _JOB_STATES))

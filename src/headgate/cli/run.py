@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -51,24 +52,31 @@ def run(app: str | None, chdir: str | None, **flags: Any) -> None:
     """
     settings = loaded({"app": app, **flags}, chdir).settings
     _check_app(settings)
-    sys.exit(_supervise(settings))
+    sys.exit(_supervise(settings, _check_engine(settings)))
 
 
 class _Table:
-    """Prints the start-up table once everything serves."""
+    """Prints the start-up table once everything serves.
+
+    Args:
+        engine: what a shared engine says of itself.
+    """
+
+    def __init__(self, engine: Mapping[str, Any] | None) -> None:
+        self._engine = engine
 
     def ready(self, status: dict[str, Any]) -> None:
         from headgate.cli.startup import table
 
-        err().print(table(status))
+        err().print(table(status, self._engine))
 
 
-def _supervise(settings: Settings) -> int:
+def _supervise(settings: Settings, engine: Mapping[str, Any] | None) -> int:
     from headgate.supervisor import logs
     from headgate.supervisor.loop import Supervisor
 
     logs.set_up("supervisor", settings.log_level)
-    finish = Supervisor(settings, audience=_Table()).run()
+    finish = Supervisor(settings, audience=_Table(engine)).run()
     if finish.failure is not None:
         complain(finish.failure.message, finish.failure.traceback)
     return finish.code
@@ -80,3 +88,13 @@ def _check_app(settings: Settings) -> None:
 
     if "app" in settings.roles or "jobs" in settings.roles:
         check(settings.app)
+
+
+def _check_engine(settings: Settings) -> Mapping[str, Any] | None:
+    """A shared engine is there before us, or we do not start: each process would fail at it by itself.
+
+    Returns what it says of itself; None for an engine of our own.
+    """
+    from headgate.cli import shared
+
+    return shared.look(settings) if shared.is_shared(settings) else None

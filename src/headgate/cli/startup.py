@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from headgate.cli.shared import promise
 
-def table(status: dict[str, Any]) -> RenderableType:
+
+def table(status: dict[str, Any], engine: Mapping[str, Any] | None = None) -> RenderableType:
     """The start-up table.
 
     Args:
         status: as the supervisor gives it.
+        engine: what a shared engine says of itself.
     """
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -27,7 +31,7 @@ def table(status: dict[str, Any]) -> RenderableType:
     grid.add_row("app", status["app"] or "–")
     grid.add_row("processes", _processes(status))
     grid.add_row("queues", _queues(status))
-    grid.add_row("broker", _broker(status))
+    grid.add_row("broker", _broker(status) if engine is None else promise(engine))
     grid.add_row("data", status["data"])
     head = Text.assemble(
         ("● ", "bold green"), ("Headgate ", "bold"), (status["version"], "bold"), " serves", _pid(status)

@@ -7,11 +7,13 @@ import time
 from typing import Any, Final
 
 import click
+import msgspec
 
-from headgate.base.errors import Unavailable
+from headgate.base.errors import HeadgateError, Unavailable
 from headgate.cli.console import out
 from headgate.cli.control import ask_supervisor
 from headgate.cli.options import chdir_option, loaded, setting_options
+from headgate.config.explain import masked
 from headgate.config.settings import Settings
 from headgate.supervisor.control import Question
 
@@ -38,7 +40,18 @@ def status(as_json: bool, watch: bool, data: str | None, chdir: str | None) -> N
 
 
 def _look(settings: Settings) -> dict[str, Any]:
-    return ask_supervisor(settings, Question("status")).data
+    seen = ask_supervisor(settings, Question("status")).data
+    from headgate.cli import shared
+
+    # The running Headgate's own engine: flags and files may have changed since.
+    running = msgspec.structs.replace(settings, broker=seen["broker"])
+    if shared.is_shared(running):
+        try:
+            seen["engine"] = shared.look(running)
+        except HeadgateError as exc:
+            seen["engine"] = {"failing": str(exc)}
+    seen["broker"] = masked(seen["broker"])
+    return seen
 
 
 def _watch(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, get_args, get_origin
@@ -32,10 +33,15 @@ def explain(loaded: Loaded) -> Iterator[Line]:
         yield Line(
             topic=declared.option.topic,
             key=declared.key,
-            value=HIDDEN if hidden else written(current, declared.option.unit),
+            value=HIDDEN if hidden else masked(written(current, declared.option.unit)),
             origin=loaded.origins.get(declared.key, "default"),
             help=declared.option.help,
         )
+
+
+def masked(text: str) -> str:
+    """The text without the password of a URL in it."""
+    return re.sub(r"://([^:@/\s]*):[^@/\s]*@", r"://\1:***@", text)
 
 
 def written(value: Any, unit: Unit | None = None) -> str:

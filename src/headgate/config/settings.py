@@ -407,9 +407,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # Logs
     log_level: Annotated[LogLevel, Option(Topic.LOGS, "The least severe lines to log", flag="--log-level")] = "info"
-    access_log: Annotated[
-        bool, Option(Topic.LOGS, "Log a line per request and handshake", flag="--access-log")
-    ] = False
+    access_log: Annotated[bool, Option(Topic.LOGS, "Log a line per request and handshake", flag="--access-log")] = False
     access_log_format: Annotated[
         AccessFormat, Option(Topic.LOGS, "Its form: logfmt among the other lines; combined or json as bare lines")
     ] = "logfmt"

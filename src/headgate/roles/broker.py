@@ -11,7 +11,7 @@ from typing import Any
 from headgate.base import marks
 from headgate.base.ports import StopSignal
 from headgate.broker.server import Broker
-from headgate.drivers.local.store import Limits
+from headgate.roles.limits import limits_of
 from headgate.supervisor.child import Child, serve
 
 log = logging.getLogger(__name__)
@@ -22,18 +22,7 @@ class BrokerRole:
 
     def __init__(self, child: Child) -> None:
         settings = child.settings
-        limits = Limits(
-            lease=settings.job_lease,
-            queue_depth=settings.queue_depth,
-            arguments_bytes=settings.job_arguments_bytes,
-            checkpoint_bytes=settings.job_arguments_bytes,
-            stream_events=settings.stream_events,
-            stream_bytes=settings.stream_bytes,
-            stream_age=settings.stream_age,
-            stream_ttl=settings.stream_ttl,
-            job_stream_events=settings.job_stream_events,
-            job_stream_bytes=settings.job_stream_bytes,
-        )
+        limits = limits_of(settings)
         self._child = child
         # Children die with their supervisor. So when a new one starts its first broker, and the job workers
         # are its own, those of before are dead.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from headgate.base.errors import ConfigError
 from headgate.base.ports import Engine
@@ -13,16 +14,35 @@ from headgate.config.folder import DataFolder
 from headgate.config.settings import Settings
 from headgate.drivers.bridge import Bridge
 from headgate.drivers.embedded.client import EmbeddedEngine
+from headgate.roles.limits import limits_of
+
+SHARED: Final = ("redis", "rediss", "valkey", "valkeys")
+"""Schemes of engines that are servers of their own."""
 
 
-def open_engine(url: str, data: str | Path, settings: Settings | None = None, *, worker: str | None = None) -> Engine:
+def is_shared(url: str) -> bool:
+    """Whether the engine is a server of its own, which many machines may share; then no broker process is ours."""
+    scheme, found, _ = url.partition("://")
+    return bool(found) and scheme.partition("+")[0] in SHARED
+
+
+def open_engine(
+    url: str,
+    data: str | Path,
+    settings: Settings | None = None,
+    *,
+    worker: str | None = None,
+    member: Callable[[], tuple[str, bytes]] | None = None,
+) -> Engine:
     """The engine of a `broker` setting, not yet open.
 
     Args:
-        url: "embedded", "memory" (the same process, with nothing on disk), "unix:PATH" of a broker's socket.
+        url: "embedded", "memory" (the same process, with nothing on disk), "unix:PATH" of a broker's socket, or the
+            URL of a Redis or Valkey.
         data: the data folder.
         settings: for engines that need more than that.
         worker: the name of the job worker whose claims end with this connection, if the caller is one.
+        member: name and facts under which a shared engine lists this process.
 
     Raises:
         ConfigError: no engine goes by that name.
@@ -31,12 +51,34 @@ def open_engine(url: str, data: str | Path, settings: Settings | None = None, *,
         return EmbeddedEngine(DataFolder(data).broker, worker=worker)
     if url.startswith("unix:"):
         return EmbeddedEngine(Path(url.removeprefix("unix:")), worker=worker)
-    raise ConfigError(f'no engine goes by broker = "{url}"; there are "embedded", "memory" and "unix:PATH"')
+    if is_shared(url):
+        return _redis(url, settings or Settings(), member)
+    raise ConfigError(
+        f'no engine goes by broker = "{url}"; there are "embedded", "memory", "unix:PATH" and '
+        '"redis://HOST:PORT" (also rediss, redis+sentinel, redis+cluster, valkey)'
+    )
 
 
-def open_bridge(url: str, data: str | Path, settings: Settings | None = None, *, worker: str | None = None) -> Bridge:
+def _redis(url: str, settings: Settings, member: Callable[[], tuple[str, bytes]] | None) -> Engine:
+    try:
+        from headgate.drivers.redis import RedisEngine
+    except ModuleNotFoundError as exc:
+        raise ConfigError(
+            f'broker = "{url.partition("://")[0]}://…" needs the package {exc.name}: pip install "headgate[redis]"'
+        ) from exc
+    return RedisEngine(url, limits=limits_of(settings), wait_replicas=settings.wait_replicas, member=member)
+
+
+def open_bridge(
+    url: str,
+    data: str | Path,
+    settings: Settings | None = None,
+    *,
+    worker: str | None = None,
+    member: Callable[[], tuple[str, bytes]] | None = None,
+) -> Bridge:
     """The same engine for threads, not yet open."""
-    return Bridge(open_engine(url, data, settings, worker=worker), new_loop=fastest_loop())
+    return Bridge(open_engine(url, data, settings, worker=worker, member=member), new_loop=fastest_loop())
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from headgate.base.errors import ConfigError
 from headgate.config.settings import Settings
 from headgate.gateway.gateway import Gateway
-from headgate.roles.choose import open_engine
+from headgate.roles.choose import is_shared, open_engine
+from headgate.roles.machine import Deaths, Here, member
 from headgate.supervisor.child import Child, serve
 
 
@@ -14,18 +15,21 @@ def service(child: Child) -> Gateway:
     settings = child.settings
     if child.link is None:
         raise ConfigError("a gateway needs its link socket, and the supervisor gave it none")
+    engine = open_engine(settings.broker, settings.data, settings, member=member(child))
     gateway = Gateway(
         settings,
         index=child.index,
         listeners=child.listeners,
         link=child.link,
-        engine=open_engine(settings.broker, settings.data, settings),
+        engine=engine,
         secret=_secret(settings),
         publish_stats=child.report,
         takes_over=child.takes_over,
     )
     child.on_message("begin", lambda _: gateway.begin.set())
     child.on_message("successor", lambda _: gateway.hand_on())
+    if is_shared(settings.broker):
+        child.on_message("worker_died", Deaths(settings, engine, Here()).heard)
     return gateway
 
 

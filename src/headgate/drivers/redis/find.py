@@ -59,7 +59,7 @@ async def _to(address: Address, host: str, port: int, options: dict[str, Any] | 
 async def _open(connection: C, where: str) -> C:
     try:
         async with asyncio.timeout(2 * CONNECT_TIMEOUT):
-            await connection.connect()
+            await connection.connect()  # type: ignore[no-untyped-call] # redis-py says nothing of its types
     except _FAULTS as exc:
         await connection.disconnect(nowait=True)
         raise Unavailable(f"{where}: {_said(exc)}") from exc

@@ -100,7 +100,8 @@ class Link:
             if isinstance(trouble, ConfigError):
                 raise trouble
             raise Unavailable(
-                f"no Redis answers at {self.address.shown}: {trouble}. Is it running, and reachable from this machine?"
+                f"no Redis answers at {self.address.shown}: {str(trouble).rstrip('.')}. "
+                "Is it running, and reachable from this machine?"
             )
 
     async def close(self) -> None:
@@ -226,7 +227,8 @@ class Link:
         return line
 
     def _say(self, exc: HeadgateError) -> None:
-        if str(exc) != str(self.trouble):
+        # Before the first connection whoever opens it is told.
+        if self.reconnects >= 0 and str(exc) != str(self.trouble):
             log.warning("no connection to Redis at %s: %s", self.address.shown, exc)
         self.trouble = exc
 
