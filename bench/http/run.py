@@ -14,7 +14,7 @@ from bench.result import Plot, Ratio, Result, Table, median_row, milliseconds
 from bench.rounds import Rounds
 from tests.support.process import program
 
-ROUNDS, SECONDS, WARM_UP, CONNECTIONS = 5, 5, 3, 32
+ROUNDS, SECONDS, WARM_UP, CONNECTIONS = 5, 5, 2, 32
 PATH = "/order/42?currency=EUR"
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 

@@ -16,10 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.jobs.hosts import APPS, Engine
-from bench.jobs.speed import finish, folder_of_a_turn, start_workers
+from bench.jobs.hosts import Engine
+from bench.jobs.speed import finish, folder_of_a_turn, headgate, start_workers, where
 from bench.rounds import Row
-from tests.support.headgate import Headgate
 from tests.support.marked import bearers, new_mark
 from tests.support.redis import Redis
 from tests.support.wait import NeverCame, until
@@ -57,24 +56,20 @@ class Victims:
     def __init__(self, engine: Engine, folder: Path, stack: ExitStack) -> None:
         self._engine, self._folder, self._stack = engine, folder, stack
         self._mark = new_mark()
-        self._redis = stack.enter_context(Redis()) if engine.peer is not None else None
-        self._env = self._environment()
+        self._redis = stack.enter_context(Redis()) if engine.redis else None
+        self._env = engine.environment(folder, {**where(self._redis, folder), **self._mark})
         # Registered before any process is started, whatever the turn comes to: nothing may be left behind.
         stack.callback(lambda: kill(list(bearers(self._mark))))
         self.start()
 
-    def _environment(self) -> Mapping[str, str]:
-        where = {"REDIS_URL": self._redis.url} if self._redis else {"HEADGATE_DATA": str(self._folder / "data")}
-        return self._engine.environment(self._folder, {**where, **self._mark})
-
     def start(self) -> None:
         """Start the workers, again after a kill."""
-        if self._redis is not None:
+        if self._engine.peer is not None:
+            assert self._redis is not None
             started = start_workers(self._engine, self._env, self._folder, self._redis)
             self._stack.callback(lambda: [worker.stop(seconds=3.0) for worker in started])
             return
-        options = ("--jobs", "2", "--queues", "served")
-        server = Headgate("headgate_app:app", self._folder, *options, app_folder=APPS, env=dict(self._env), ready=False)
+        server = headgate(self._env, self._folder, "served", ready=False)
         # Headgate gives its processes a mark of its own.
         self._mark.update(server.mark)
         self._stack.callback(server.stop)

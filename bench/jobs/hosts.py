@@ -27,6 +27,8 @@ class Engine:
     env: Mapping[str, str] = field(default_factory=dict)
     load: int = 3000
     """Jobs for the throughput: some seconds of work."""
+    redis: bool = True
+    """Whether it needs a Redis."""
     speed: bool = True
     crash: bool = True
 
@@ -61,13 +63,14 @@ CONSUMER = "huey_consumer huey_app.huey -w 2 -k process -q"
 SETTINGS = "saq --workers 2 --quiet saq_app.settings"
 
 ENGINES = {
-    "headgate": Engine("Headgate", "headgate_app", settings="defaults (embedded engine)", load=8000),
-    "rq": Engine("RQ", "rq_app", RQ, WORKER, 2, load=150),
+    "headgate": Engine("Headgate", "headgate_app", settings="defaults (embedded engine)", load=6000, redis=False),
+    "headgate_redis": Engine("Headgate on Redis", "headgate_app", settings="`--broker redis://…`", load=6000),
+    "rq": Engine("RQ", "rq_app", RQ, WORKER, 2, load=120),
     "rq_simple": Engine(
-        "RQ, SimpleWorker", "rq_app", RQ, SIMPLE, 2, "SimpleWorker (no fork per job)", load=1500, crash=False
+        "RQ, SimpleWorker", "rq_app", RQ, SIMPLE, 2, "SimpleWorker (no fork per job)", load=1000, crash=False
     ),
     "rq_retry": Engine("RQ, Retry", "rq_app", RQ, WORKER, 2, "Retry(max=3)", {"RETRY": "1"}, speed=False),
-    "celery": Engine("Celery", "celery_app", CELERY, PREFORK, load=2000),
+    "celery": Engine("Celery", "celery_app", CELERY, PREFORK, load=1500),
     "celery_fast": Engine(
         "Celery, prefetch",
         "celery_app",
@@ -76,7 +79,7 @@ ENGINES = {
         1,
         "worker_prefetch_multiplier=128, --without-gossip --without-mingle",
         {"FAST": "1"},
-        load=2000,
+        load=1500,
         crash=False,
     ),
     "celery_late": Engine(
@@ -89,7 +92,7 @@ ENGINES = {
         {"LATE": "1"},
         speed=False,
     ),
-    "dramatiq": Engine("dramatiq", "dramatiq_app", DRAMATIQ, ACTORS, load=8000),
+    "dramatiq": Engine("dramatiq", "dramatiq_app", DRAMATIQ, ACTORS, load=5000),
     "dramatiq_quick": Engine(
         "dramatiq, heartbeat 15 s",
         "dramatiq_app",
@@ -111,7 +114,7 @@ ENGINES = {
         {"STREAM": "1", "CHECK": "0.01"},
         load=4000,
     ),
-    "huey": Engine("huey", "huey_app", HUEY, CONSUMER, load=8000),
+    "huey": Engine("huey", "huey_app", HUEY, CONSUMER, load=5000),
     "huey_notify": Engine(
         "huey, notify", "huey_app", HUEY, CONSUMER, 1, "notify_result, retries=3", {"NOTIFY": "1"}, load=6000
     ),

@@ -89,14 +89,14 @@ def _setup() -> list[str]:
 
 def _how(engine: Engine) -> str:
     if engine.peer is None:
-        return f"`headgate run`, {engine.settings}, 2 job workers"
+        return f"`headgate run --jobs 2`, {engine.settings}"
     copies = f", {engine.copies} of it" if engine.copies > 1 else ""
     return f"`{engine.workers.replace('--url REDIS ', '')}`{copies}; {engine.settings}"
 
 
 def _ratios(speed: dict[str, Row], crash: Row) -> list[Ratio]:
     ours = speed["headgate"]
-    peers = {key: row for key, row in speed.items() if key != "headgate"}
+    peers = {key: row for key, row in speed.items() if SPEED[key].peer is not None}
     synced = max(row["synced"] for row in peers.values())
     fastest = max(peers, key=lambda key: peers[key]["throughput"])
     recovered = max(crash[f"headgate.{case}"] for case in CASES[:1])

@@ -20,7 +20,7 @@ from tests.support.redis import Redis
 from tests.support.wait import until
 
 RECORD = struct.Struct("dd")
-PARK, IDLE = 1.5, 60
+PARK, IDLE = 1.0, 40
 """Seconds of enqueueing, and jobs one after the other on the idle engine."""
 LONGEST = 120.0
 
@@ -58,12 +58,10 @@ def start_workers(engine: Engine, env: Mapping[str, str], folder: Path, redis: R
     ]
 
 
-@contextmanager
-def headgate(engine: Engine, folder: Path, queue: str, mark: Mapping[str, str]) -> Iterator[Headgate]:
-    """Headgate on the folder's data, its two job workers at one queue."""
-    env = engine.environment(folder, {"HEADGATE_DATA": str(folder / "data"), **mark})
-    with Headgate("headgate_app:app", folder, "--jobs", "2", "--queues", queue, app_folder=APPS, env=env) as server:
-        yield server
+def headgate(env: Mapping[str, str], folder: Path, queue: str, *, ready: bool = True) -> Headgate:
+    """Headgate on the folder's data, or on the Redis that the environment names; its two job workers at one queue."""
+    options = ("--jobs", "2", "--queues", queue)
+    return Headgate("headgate_app:app", folder, *options, app_folder=APPS, env=dict(env), ready=ready)
 
 
 def lines(folder: Path) -> list[tuple[float, float]]:
@@ -116,27 +114,13 @@ def idle(engine: Engine, env: Mapping[str, str], folder: Path) -> Row:
 
 def turn(engine: Engine) -> Row:
     """One engine, all three measures."""
-    with folder_of_a_turn() as folder:
-        return _ours(engine, folder) if engine.peer is None else _peers(engine, folder)
-
-
-def _ours(engine: Engine, folder: Path) -> Row:
-    env = engine.environment(folder, {"HEADGATE_DATA": str(folder / "data")})
-    with headgate(engine, folder, "nobody", {}):
-        parked = finish(engine.produce(env, "park", PARK))
-        finish(engine.produce(env, "load", engine.load))
-    with headgate(engine, folder, "served", {}) as server:
-        wait_for_lines(folder, engine.load, [server.process])
-        found = {"throughput": throughput(folder), **idle(engine, env, folder)}
-    return {"enqueue_p50": parked["p50"], "enqueue": parked["rate"], "synced": parked["rate"], **found}
-
-
-def _peers(engine: Engine, folder: Path) -> Row:
-    with ExitStack() as stack:
+    with folder_of_a_turn() as folder, ExitStack() as stack:
+        if not engine.redis:
+            return _embedded(engine, folder)
         redis = stack.enter_context(Redis())
-        env = engine.environment(folder, {"REDIS_URL": redis.url})
+        env = engine.environment(folder, where(redis, folder))
         with redis.client() as client:
-            # every write on disk before it is answered, as Headgate's are
+            # every write on disk before it is answered, as the embedded engine's are
             client.config_set("appendonly", "yes")
             client.config_set("appendfsync", "always")
             synced = finish(engine.produce(env, "park", PARK))
@@ -145,9 +129,34 @@ def _peers(engine: Engine, folder: Path) -> Row:
             parked = finish(engine.produce(env, "park", PARK))
             client.flushall()
         finish(engine.produce(env, "load", engine.load))
+        found = {"enqueue_p50": parked["p50"], "enqueue": parked["rate"], "synced": synced["rate"]}
+        return {**found, **_served(engine, env, folder, redis, stack)}
+
+
+def where(redis: Redis | None, folder: Path) -> dict[str, str]:
+    """How an engine's processes find its broker."""
+    ours = {"HEADGATE_DATA": str(folder / "data")}
+    return ours if redis is None else {**ours, "REDIS_URL": redis.url, "HEADGATE_BROKER": redis.url}
+
+
+def _embedded(engine: Engine, folder: Path) -> Row:
+    env = engine.environment(folder, where(None, folder))
+    with headgate(env, folder, "nobody"):
+        parked = finish(engine.produce(env, "park", PARK))
+        finish(engine.produce(env, "load", engine.load))
+    with ExitStack() as stack:
+        found = {"enqueue_p50": parked["p50"], "enqueue": parked["rate"], "synced": parked["rate"]}
+        return {**found, **_served(engine, env, folder, None, stack)}
+
+
+def _served(engine: Engine, env: Mapping[str, str], folder: Path, redis: Redis | None, stack: ExitStack) -> Row:
+    """Throughput of what waits, and then latency."""
+    if engine.peer is None:
+        workers = [stack.enter_context(headgate(env, folder, "served")).process]
+    else:
+        assert redis is not None
         workers = start_workers(engine, env, folder, redis)
         for worker in workers:
             stack.callback(worker.stop, seconds=5.0)
-        wait_for_lines(folder, engine.load, workers)
-        found = {"throughput": throughput(folder), **idle(engine, env, folder)}
-    return {"enqueue_p50": parked["p50"], "enqueue": parked["rate"], "synced": synced["rate"], **found}
+    wait_for_lines(folder, engine.load, workers)
+    return {"throughput": throughput(folder), **idle(engine, env, folder)}

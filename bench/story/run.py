@@ -18,7 +18,7 @@ from tests.support.postgres import Postgres
 from tests.support.process import program
 
 USERS, RATE, HEAVY = 300, "50/s", 0.05
-ROUNDS, SECONDS = 5, 20.0
+ROUNDS, SECONDS = 5, 15.0
 SCENARIO = f"{Path(__file__).with_name('clicks.py')}:StoryClicks"
 SEED = 20_261_123
 
