@@ -152,7 +152,7 @@ class Gateway:
         self.app.socketio = self.socketio
         self.app.streams = self.streams
         self.socketio.counted(self.app.count, self.app.depart)
-        self.channels.listen(CHANNEL, self.socketio.hub.heard)
+        self.channels.listen(CHANNEL, self.socketio.hub.orders.heard)
         self.balance = Balance(settings.folder.run, index, settings.gateways, self.server.adopt)
         self.app.balance = self.balance
         self.report = Report(self.app, self.web, self.exchange, self.sockets, self.spool, self.unready)

@@ -34,23 +34,28 @@ _OURS: Final = frozenset(
 )
 
 
-class Host(Protocol):
-    """What a handshake needs of those who keep the sockets."""
+class Gate(Protocol):
+    """What the check of a handshake needs to know."""
 
-    exchange: Exchange
     refused: int
 
     def new_protocol(self) -> ServerProtocol: ...
 
     def allows_origin(self, origin: str | None, host: str) -> bool: ...
 
+    def given_up(self, handshake: Handshake) -> None:
+        """It came to nothing."""
+
+
+class Host(Gate, Protocol):
+    """What a handshake needs of those who keep the sockets."""
+
+    exchange: Exchange
+
     def opened(
         self, task: OpenTask, link: WorkerLink, handshake: Handshake, accept: Accept, scope: msgspec.Raw
     ) -> None:
         """The app accepted."""
-
-    def given_up(self, handshake: Handshake) -> None:
-        """It came to nothing."""
 
     def leave_loop(self, task: OpenTask, link: WorkerLink, accept: Accept) -> None:
         """A loop accepted a client that has gone."""
@@ -59,7 +64,7 @@ class Host(Protocol):
 class Handshake(asyncio.Protocol):
     """The connection between the client's handshake and its answer."""
 
-    def __init__(self, sockets: Host, http_protocol: HttpProtocol, proto: ServerProtocol) -> None:
+    def __init__(self, sockets: Gate, http_protocol: HttpProtocol, proto: ServerProtocol) -> None:
         self.transport: asyncio.Transport = http_protocol.transport
         self.http_protocol = http_protocol
         self.proto = proto
@@ -176,7 +181,7 @@ class OpenTask(Task):
         sockets.opened(self, link, handshake, accept, raw)
 
 
-def check(sockets: Host, http_protocol: HttpProtocol, target: str, headers: list[tuple[bytes, bytes]]) -> Handshake:
+def check(sockets: Gate, http_protocol: HttpProtocol, target: str, headers: list[tuple[bytes, bytes]]) -> Handshake:
     """Check a handshake; on what RFC 6455 does not allow the answer is sent and the handshake is `done`."""
     proto = sockets.new_protocol()
     handshake = Handshake(sockets, http_protocol, proto)

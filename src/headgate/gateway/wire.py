@@ -130,15 +130,15 @@ class Wire(asyncio.Protocol):
     def transport(self) -> asyncio.Transport:
         return self._transport
 
-    def part(self) -> bytes:
-        """Let go of the connection, whose descriptor somebody else has; returns what was read of it and not looked at.
+    @property
+    def unread(self) -> bytes:
+        """What was received and is no whole frame yet."""
+        return bytes(self._proto.reader.buffer)
 
-        Nobody is told. The first half of a fragmented message would be lost: ask `whole` before.
-        """
+    def part(self) -> None:
+        """Let go of the connection, whose descriptor somebody else has now. The peer is not told."""
         self._ended = True
-        rest = bytes(self._proto.reader.buffer)
         self._transport.abort()
-        return rest
 
     @property
     def whole(self) -> bool:

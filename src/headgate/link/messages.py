@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headgate.link.scope import Scope
+from headgate.link.scope import Scope as Scope
 from headgate.link.socketio import SioAck, SioDone, SioEmit, SioEvent, SioOrder, SioQuery, SioReply, SioServer
 
 VERSION: Final = 1

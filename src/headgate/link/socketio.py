@@ -121,7 +121,8 @@ class SioEmit(msgspec.Struct, frozen=True, array_like=True, tag="sio-emit"):
 class SioOrder(msgspec.Struct, frozen=True, array_like=True, tag="sio-order"):
     """What a handler asks of the gateway.
 
-    `kind` and `data`: accept, join (room), leave (room), close_room (room), disconnect, state (entries, as in `SioDone`).
+    `kind` and `data`: accept, join (room), leave (room), close_room (room), disconnect, state (entries as in
+    `SioDone`).
     """
 
     kind: str

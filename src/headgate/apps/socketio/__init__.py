@@ -1,1 +1,1 @@
-"""Socket.IO events in an app worker: run through the app's own python-socketio server, whose clients the gateways hold."""
+"""Socket.IO events in an app worker, run through the app's own server, whose clients the gateways hold."""

@@ -1,4 +1,4 @@
-"""How an app worker's Socket.IO server reaches the gateways: over the links, to the one that holds a client, or to all."""
+"""How an app worker's Socket.IO server reaches the gateways: over its links, to one of them or to all."""
 
 from __future__ import annotations
 

@@ -169,13 +169,13 @@ class SocketioRunner:
             turn.sent = refused
             accepted = not refused
         answer = turn.sent[-1].encode() if turn.sent else None
-        first, *attachments = answer if isinstance(answer, list) else [answer]
+        parts: list[Any] = answer if isinstance(answer, list) else [answer]
         return SioDone(
             exchange.stream,
             exchange.handler,
             accepted,
-            first,
-            [bytes(part) for part in attachments],
+            parts[0],
+            [bytes(part) for part in parts[1:]],
             changed,
             run,
             error_id,

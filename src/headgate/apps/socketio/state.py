@@ -75,7 +75,7 @@ def _pack(into: dict[str, bytes], key: str, value: Any) -> None:
         if key not in _told:
             _told.add(key)
             log.warning(
-                "Socket.IO: %r of a client cannot be kept for its next event (%s): keep what can be pickled, such as an id",
+                "Socket.IO: %r of a client cannot be kept for its next event (%s): keep what pickles, such as an id",
                 key[1:],
                 exc,
             )

@@ -1,4 +1,4 @@
-"""Makes this process's Flask-SocketIO and python-socketio Headgate's: by a word after their import, before the app uses them.
+"""Makes this process's Flask-SocketIO and python-socketio Headgate's, between their import and their first use.
 
 The same hook meets eventlet and gevent: monkey-patching would put the app's threads onto a hub that nothing runs here.
 """
@@ -63,7 +63,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, meet)  # type: ignore[arg-type]  # all loaders have exec_module
+                    spec.loader = _Loader(spec.loader, meet)
                 return spec
         return None
 

@@ -72,8 +72,7 @@ class GatewayManager(BaseManager):  # type: ignore[misc]  # published without ty
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
         """Everybody in a room, on whichever gateway they are."""
         for members in outlet.current.ask("participants", namespace, "", rooms_of(room)):
-            for sid, eio_sid in members:
-                yield sid, eio_sid
+            yield from map(tuple, members)
 
     def get_namespaces(self) -> Iterable[str]:
         return sorted({name for names in outlet.current.ask("namespaces", "", "") for name in names})

@@ -1,4 +1,4 @@
-"""How a process reaches the gateways that hold the Socket.IO clients: an app worker by its links, others by the broker."""
+"""How a process reaches the gateways with the Socket.IO clients: an app worker by its links, others by the broker."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class BrokerOutlet:
 
     def ask(self, kind: str, namespace: str, sid: str, data: Any = None) -> list[Any]:
         raise NotHosted(
-            f"Socket.IO clients cannot be asked about ({kind}) in this process, which is no app worker: ask in a view or "
-            "an event handler, and pass the answer to the job or script"
+            f"Socket.IO clients cannot be asked about ({kind}) in this process, which is no app worker: ask in a "
+            "view or an event handler, and pass the answer to the job or script"
         )
 
     def expect(self, callback: Callable[..., Any]) -> int:

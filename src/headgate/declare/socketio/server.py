@@ -1,4 +1,4 @@
-"""python-socketio's `Server` with the clients in the gateways. Handlers run as python-socketio and Flask-SocketIO run them.
+"""python-socketio's `Server` with the clients in the gateways; handlers run in its own machinery.
 
 Imported only after the app has imported python-socketio.
 """

@@ -52,9 +52,11 @@ class Client:
     """
 
     __slots__ = (
+        "accepted",
         "acks",
         "expires",
         "held",
+        "held_bytes",
         "inbox",
         "kept",
         "latest",
@@ -81,6 +83,8 @@ class Client:
         """With the number of the last emit before it joined."""
         self.held: list[Parcel] | None = []
         """What was sent to it before it was accepted."""
+        self.held_bytes = 0
+        self.accepted = False
         self.acks: dict[int, tuple[str, int]] | None = None
         """By the number that the client answers with: the app worker, and its number."""
         self.next_ack = 0
@@ -102,7 +106,11 @@ class Client:
     def send(self, parcel: Parcel, *, droppable: bool = False) -> None:
         """Send to the client, or keep it until the client is accepted."""
         if self.held is not None:
-            self.held.append(parcel)
+            self.held_bytes += len(parcel.packet) + sum(map(len, parcel.attachments))
+            if self.held_bytes > self.session.terms.outbox_bytes:
+                self.session.overflow("the connect handler takes too long for what is sent meanwhile")
+            else:
+                self.held.append(parcel)
         elif self.state == OPEN:
             self.session.send(parcel, droppable=droppable)
 

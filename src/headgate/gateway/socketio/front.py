@@ -15,8 +15,10 @@ from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.socketio.endpoint import Endpoint
 from headgate.gateway.socketio.hub import Hub
 from headgate.gateway.socketio.peers import Peers
+from headgate.gateway.socketio.polling import Polling
 from headgate.gateway.socketio.recovery import Recovery
 from headgate.gateway.socketio.session import Session
+from headgate.gateway.socketio.sessions import Sessions
 from headgate.gateway.web import Message, Receive, Send, Web
 from headgate.link.socketio import SioServer, gateway_of
 
@@ -63,25 +65,26 @@ class SocketIO:
         recovery = Recovery(bounds.recovery)
         self.hub = Hub(exchange, index, inbox=bounds.inbox, recovery=recovery, drops=bounds.drops)
         self.peers = Peers(folder, index, gateways)
-        self.endpoint = Endpoint(
+        self.sessions = Sessions(
             self.hub,
+            self.hub.opened,
             self.hub.new_sid,
             index,
-            web,
             self.peers,
-            root_path=root_path,
             outbox=(bounds.outbox_bytes, bounds.outbox_age),
             most=bounds.most,
-            opened=self.hub.opened,
             admit=admit,
         )
+        self.polling = Polling(self.sessions, web, self.peers)
+        self.endpoint = Endpoint(self.sessions, web, self.peers)
+        self._root = root_path.rstrip("/")
         exchange.on_socketio_server = self.serves
         self.hub.move = self._move
 
     def serves(self, server: SioServer) -> None:
         """An app worker said what the app's server is like."""
         self.hub.serves(server)
-        self.endpoint.serves(server)
+        self.sessions.serves(server)
         self.peers.most_message = server.max_payload
 
     def counted(self, arrived: Callable[[], None], departed: Callable[[], None]) -> None:
@@ -90,10 +93,15 @@ class SocketIO:
         self.peers.arrived, self.peers.departed = arrived, departed
 
     def takes(self, path: str) -> bool:
-        return self.endpoint.takes(path)
+        """Whether a request is for the app's Socket.IO server."""
+        server = self.hub.server
+        if server is None:
+            return False
+        path = path.removeprefix(self._root) if self._root else path
+        return path.startswith(server.path) or path == server.path[:-1]
 
     async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        await self.endpoint.answer(scope, receive, send)
+        await self.polling.answer(scope, receive, send)
 
     def upgrade(self, protocol: HttpProtocol, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.endpoint.upgrade(protocol, target, headers)
@@ -103,14 +111,14 @@ class SocketIO:
 
     def second(self) -> None:
         """To be called once a second."""
-        self.endpoint.second()
+        self.sessions.second()
         self.hub.recovery.second(asyncio.get_running_loop().time())
 
     async def drain(self, seconds: float) -> None:
         """End all sessions, and let the app hear of it."""
         loop = asyncio.get_running_loop()
         until = loop.time() + max(0.2, seconds * 0.8)
-        await self.endpoint.drain(seconds)
+        await self.sessions.drain(seconds)
         while self.hub.rooms.clients and loop.time() < until:  # noqa: ASYNC110 - they end by many ways, one by one
             await asyncio.sleep(LAST_EVENTS)
         self.endpoint.abort()
@@ -118,19 +126,18 @@ class SocketIO:
 
     def stats(self) -> dict[str, Any]:
         """What `headgate status` and the metrics show."""
-        hub, endpoint = self.hub, self.endpoint
-        polling = sum(1 for one in endpoint.sessions.values() if one.wire is None)
+        hub, sessions = self.hub, self.sessions
         return {
-            "socketio_sessions": len(endpoint.sessions),
-            "socketio_polling": polling,
+            "socketio_sessions": len(sessions),
+            "socketio_polling": sessions.polling,
             "socketio_clients": len(hub.rooms),
             "socketio_rooms": hub.rooms.rooms,
             "socketio_away": len(hub.recovery),
-            "socketio_opened": endpoint.opened_total,
-            "socketio_refused": endpoint.refused,
-            "socketio_emits": hub.emits,
-            "socketio_delivered": hub.delivered,
-            "socketio_dropped": endpoint.dropped + sum(one.dropped for one in endpoint.sessions.values()),
+            "socketio_opened": sessions.opened_total,
+            "socketio_refused": sessions.refused,
+            "socketio_emits": hub.orders.emits,
+            "socketio_delivered": hub.fanout.delivered,
+            "socketio_dropped": sessions.dropped,
             "socketio_closed_slow": hub.closed_slow,
             "socketio_events_lost": hub.events_lost,
             "socketio_recovered": hub.recovery.recovered,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
-from headgate.gateway.exchange import Exchange, WorkerLink
+from headgate.gateway.exchange import Exchange
 from headgate.gateway.socketio import codec, session
 from headgate.gateway.socketio.client import GONE, LEAVING, OPEN, PENDING, Client, Half, Item
 from headgate.gateway.socketio.codec import Head, Malformed, Parcel
+from headgate.gateway.socketio.fanout import Fanout
+from headgate.gateway.socketio.orders import Orders
 from headgate.gateway.socketio.recovery import Away, Recovery
 from headgate.gateway.socketio.rooms import Rooms
 from headgate.gateway.socketio.session import Session
@@ -22,10 +21,6 @@ from headgate.link.socketio import (
     Packet,
     SioAck,
     SioDone,
-    SioEmit,
-    SioOrder,
-    SioQuery,
-    SioReply,
     SioServer,
     gateway_of,
     new_id,
@@ -37,12 +32,8 @@ CONNECT_TIMEOUT: Final = 45.0
 """Seconds for a session to connect to a first namespace."""
 MOST_NAMESPACES: Final = 64
 """Of one session."""
-MOST_ACKS: Final = 1000
-"""Acknowledgements that one client may owe."""
 MOST_STATE: Final = 256 * 1024
 """Bytes of one session's state."""
-TURN: Final = 250
-"""Clients that one emit is sent to before others get their turn."""
 RECOVERABLE: Final = frozenset([session.TRANSPORT_CLOSE, session.TRANSPORT_ERROR, session.PING_TIMEOUT])
 
 
@@ -92,21 +83,21 @@ class Hub:
         self.server: SioServer | None = None
         self.rooms = Rooms()
         self.recovery = recovery
-        self.emits = self.delivered = self.closed_slow = self.events_lost = 0
+        self.fanout = Fanout()
+        self.orders = Orders(self, drops=drops)
+        self.closed_slow = self.events_lost = 0
         self.move: Callable[[Session, str, str | bytes], bool] = lambda _session, _pid, _packet: False
         """Gives a session to the gateway that knows the client; False if there is none."""
         self._index = index
         self._inbox = inbox
-        self._drops = drops
         self._connect_timeout = connect_timeout
         self._loop = asyncio.get_running_loop
         self._turns = Turns(self, lambda: self._loop().time(), lambda *args: self._loop().call_later(*args))
-        self._queue: deque[tuple[Parcel, list[Client], bool]] = deque()
         self._heirs: dict[str, tuple[Session, Head, Packet]] = {}
-        exchange.on_socketio = self.told
+        exchange.on_socketio = self.orders.told
         exchange.on_socketio_server = self.serves
 
-    # sessions (session.Application)
+    # what sessions tell
 
     def serves(self, server: SioServer) -> None:
         """An app worker said what the app's server is like."""
@@ -127,7 +118,7 @@ class Hub:
         if half is not None:
             self._attachment(session, carried, half, data)
             return
-        if isinstance(data, bytes) != (self._serializer == "msgpack"):
+        if isinstance(data, bytes) != (self.serializer == "msgpack"):
             raise Malformed("a binary message where a packet was due")
         head = codec.read(data)
         if head.kind == codec.CONNECT:
@@ -139,7 +130,7 @@ class Hub:
                 raise Malformed("a packet before CONNECT")
             return  # it has left the namespace, and did not know so yet
         if head.kind == codec.DISCONNECT:
-            self._leave(client, "client disconnect")
+            self.leave(client, "client disconnect")
         elif head.attachments and isinstance(data, str):
             carried.half = Half(head, data)
         else:
@@ -150,7 +141,7 @@ class Hub:
         if carried.timer is not None:
             carried.timer.cancel()
         for client in list(carried.clients.values()):
-            self._leave(client, reason)
+            self.leave(client, reason)
         self._wake(carried)
 
     def overflowed(self, session: Session) -> None:
@@ -167,7 +158,7 @@ class Hub:
     # packets
 
     @property
-    def _serializer(self) -> str:
+    def serializer(self) -> str:
         return self.server.serializer if self.server is not None else "default"
 
     def _attachment(self, session: Session, carried: Carried, half: Half, data: str | bytes) -> None:
@@ -269,26 +260,31 @@ class Hub:
 
     def accept(self, client: Client) -> None:
         """The app takes the client in."""
-        held = client.held
-        if held is None:
+        if client.held is None or client.accepted:
             return
-        client.held = None
+        client.accepted = True
+        told = {"sid": client.sid, "pid": client.pid} if client.pid else {"sid": client.sid}
+        client.session.send(Parcel(codec.packet_of(codec.CONNECT, client.namespace, told, self.serializer)))
+        # Not in the same breath: a client has to see that it is connected before it can listen for what comes next.
+        self._loop().call_soon(self._release, client)
+
+    def _release(self, client: Client) -> None:
+        """Send what was emitted to the client before it was accepted, and while it was away."""
+        held, client.held = client.held, None
         if client.state == PENDING:
             client.state = OPEN
-        told = {"sid": client.sid, "pid": client.pid} if client.pid else {"sid": client.sid}
-        client.session.send(Parcel(codec.packet_of(codec.CONNECT, client.namespace, told, self._serializer)))
         last = 0
         if client.recovered:
-            missed = self.recovery.missed(client.sid, client.namespace, client.rooms, client.since)
-            for parcel in missed:
+            for parcel in self.recovery.missed(client.sid, client.namespace, client.rooms, client.since):
                 client.send(parcel)
             last = self.recovery.last
-        for parcel in held:
+        for parcel in held or ():
             if not parcel.number or parcel.number > last:
                 client.send(parcel)
+        self._turns.pump(client)
 
     def _refuse(self, session: Session, namespace: str, told: Any) -> None:
-        session.send(Parcel(codec.packet_of(codec.CONNECT_ERROR, namespace, told, self._serializer)))
+        session.send(Parcel(codec.packet_of(codec.CONNECT_ERROR, namespace, told, self.serializer)))
 
     def _unused(self, one: Session) -> None:
         carried: Carried = one.data
@@ -313,7 +309,7 @@ class Hub:
         data = dict(head.data)
         del data["pid"]
         offset = data.pop("offset", None)
-        plain = codec.packet_of(codec.CONNECT, head.namespace, data or None, self._serializer)
+        plain = codec.packet_of(codec.CONNECT, head.namespace, data or None, self.serializer)
         found = self.recovery.back(pid, head.namespace, offset, new.loop.time())
         if found is None:
             self._begin(new, head.namespace, plain)
@@ -322,7 +318,7 @@ class Hub:
 
     # leaving
 
-    def _leave(self, client: Client, reason: str) -> None:
+    def leave(self, client: Client, reason: str) -> None:
         """The client is going, or the app wants it gone."""
         carried: Carried = client.session.data
         if client.state not in (PENDING, OPEN):
@@ -377,14 +373,14 @@ class Hub:
 
     def done(self, client: Client, item: Item, done: SioDone) -> None:
         """A handler has ended."""
-        self._keep(client.session, done.changed)
+        self.keep(client.session, done.changed)
         if item.kind == "connect":
             if done.accepted:
                 self.accept(client)
             else:
                 self._turn_away(client, done.packet)
         elif done.packet is not None:
-            self._deliver(Parcel(done.packet, done.attachments), [client], False)
+            self.fanout.deliver(Parcel(done.packet, done.attachments), [client], False)
         self._ease(client.session)
 
     def failed(self, client: Client, item: Item, why: str) -> None:
@@ -393,7 +389,7 @@ class Hub:
         log.warning("sio %s:%s of client %s failed: %s", client.namespace, item.event, client.sid, why)
         if item.kind == "connect":
             told = {"message": "The server is busy: try again.", "data": {"retry": True}}
-            self._turn_away(client, codec.packet_of(codec.CONNECT_ERROR, client.namespace, told, self._serializer))
+            self._turn_away(client, codec.packet_of(codec.CONNECT_ERROR, client.namespace, told, self.serializer))
         self._ease(client.session)
 
     def _turn_away(self, client: Client, packet: Packet) -> None:
@@ -406,7 +402,7 @@ class Hub:
         client.inbox.clear()
         self.rooms.remove(client)
 
-    def _keep(self, one: Session, changed: dict[str, bytes]) -> None:
+    def keep(self, one: Session, changed: dict[str, bytes]) -> None:
         if not changed:
             return
         carried: Carried = one.data
@@ -416,118 +412,6 @@ class Hub:
             log.error("session %s would keep more than %d bytes of state: not changed", one.sid, MOST_STATE)
             return
         carried.state = state
-
-    def told(self, link: WorkerLink, message: SioEmit | SioOrder | SioQuery) -> None:
-        """An app worker wants something."""
-        if isinstance(message, SioEmit):
-            self.emit(message, link.name)
-        elif isinstance(message, SioOrder):
-            self.order(message)
-        else:
-            link.transport.send(SioReply(message.query, self.answer(message)))
-
-    def heard(self, payload: bytes) -> None:
-        """A process without a link (a job, a script) said something over the broker."""
-        try:
-            message = _decode_told(payload)
-        except msgspec.MsgspecError as exc:
-            log.warning("a Socket.IO message on the broker's channel makes no sense: %s", exc)
-            return
-        if isinstance(message, SioEmit):
-            self.emit(message, "")
-        else:
-            self.order(message)
-
-    def emit(self, message: SioEmit, worker: str) -> None:
-        """Send a packet to those it is for, encoded once."""
-        self.emits += 1
-        clients = self.rooms.members(message.namespace, message.rooms, message.skip)
-        if message.callback:
-            for client in clients:
-                number = client.expect(worker, message.callback, MOST_ACKS)
-                self._deliver(Parcel(codec.with_id(message.packet, number), message.attachments), [client], False)
-            return
-        parcel = Parcel(message.packet, message.attachments)
-        recovery = self.recovery
-        if recovery.on:
-            number = recovery.last if message.volatile else recovery.last + 1
-            parcel.packet = codec.with_offset(message.packet, recovery.offset(number))
-            if not message.volatile:
-                recovery.keep(self._loop().time(), message.namespace, message.rooms, message.skip, parcel)
-        self._deliver(parcel, clients, message.volatile or (self._drops and not _direct(message.rooms, clients)))
-
-    def order(self, order: SioOrder) -> None:
-        """Do what a handler asked for."""
-        if order.kind == "close_room":
-            self.rooms.close(order.namespace, order.data)
-            return
-        client = self.rooms.find(order.sid, order.namespace)
-        if client is None:
-            return
-        if order.kind == "join":
-            if not self.rooms.join(client, order.data, self.recovery.last):
-                log.warning("client %s is in as many rooms as are allowed; not in %r", client.sid, order.data)
-        elif order.kind == "leave":
-            self.rooms.leave(client, order.data)
-        elif order.kind == "accept":
-            self.accept(client)
-        elif order.kind == "state":
-            self._keep(client.session, order.data)
-        elif order.kind == "disconnect" and client.state in (PENDING, OPEN):
-            packet = codec.packet_of(codec.DISCONNECT, client.namespace, None, self._serializer)
-            self._deliver(Parcel(packet), [client], False)
-            self._flush()
-            self._leave(client, session.SERVER)
-
-    def answer(self, query: SioQuery) -> Any:
-        """What an app worker asked."""
-        if query.kind == "participants":
-            members = self.rooms.members(query.namespace, query.data)
-            return [[client.sid, client.session.sid] for client in members]
-        if query.kind == "namespaces":
-            return self.rooms.namespaces()
-        client = self.rooms.find(query.sid, query.namespace)
-        if client is None:
-            return None
-        if query.kind == "rooms":
-            return [client.sid, *client.rooms]
-        one = client.session
-        return [one.sid, one.transport, client.state == OPEN, one.scope, self.state_of(client)]
-
-    # fan-out
-
-    def _deliver(self, parcel: Parcel, clients: list[Client], droppable: bool) -> None:
-        """Send to many, a part of them at a time: an emit to thousands holds nobody else up."""
-        if not self._queue and len(clients) <= TURN:
-            self.delivered += len(clients)
-            for client in clients:
-                client.send(parcel, droppable=droppable)
-            return
-        if not self._queue:
-            self._loop().call_soon(self._pass_on)
-        self._queue.append((parcel, clients, droppable))
-
-    def _pass_on(self) -> None:
-        left = TURN
-        while self._queue and left > 0:
-            parcel, clients, droppable = self._queue.popleft()
-            now, rest = clients[:left], clients[left:]
-            left -= len(now)
-            self.delivered += len(now)
-            for client in now:
-                client.send(parcel, droppable=droppable)
-            if rest:
-                self._queue.appendleft((parcel, rest, droppable))
-        if self._queue:
-            self._loop().call_soon(self._pass_on)
-
-    def _flush(self) -> None:
-        """Send all that waits: what comes next must not overtake it."""
-        while self._queue:
-            parcel, clients, droppable = self._queue.popleft()
-            self.delivered += len(clients)
-            for client in clients:
-                client.send(parcel, droppable=droppable)
 
     # backpressure
 
@@ -553,11 +437,3 @@ class Hub:
 
     def new_sid(self) -> str:
         return new_id(self._index)
-
-
-_decode_told: Final = msgspec.msgpack.Decoder(SioEmit | SioOrder).decode
-
-
-def _direct(rooms: list[Any] | None, clients: list[Client]) -> bool:
-    """Whether an emit is meant for one client by its sid."""
-    return rooms is not None and len(rooms) == 1 and len(clients) == 1 and clients[0].sid == rooms[0]

@@ -57,7 +57,7 @@ class Asked(msgspec.Struct, array_like=True):
 
 
 class Adopted(asyncio.Protocol):
-    """A connection that came as a descriptor, until its WebSocket takes it over: the part of `Handshake` that is used."""
+    """A connection that came as a descriptor, until its WebSocket takes it over: what is used of a `Handshake`."""
 
     def __init__(self, handed: Handed, proto: ServerProtocol, on_made: Callable[[Adopted], None]) -> None:
         self.handed = handed

@@ -167,9 +167,13 @@ class Session:
         try:
             outbox.push(data, kind, self.loop.time())
         except Overflow as exc:
-            self._outbox = None
-            self.app.overflowed(self)
-            self.close(TRANSPORT_ERROR, codes.TOO_SLOW, f"too slow: {exc}; connect again")
+            self.overflow(str(exc))
+
+    def overflow(self, why: str) -> None:
+        """More waits for the client than is kept for one."""
+        self._outbox = None
+        self.app.overflowed(self)
+        self.close(TRANSPORT_ERROR, codes.TOO_SLOW, f"too slow: {why}; connect again")
 
     @property
     def waiting_bytes(self) -> int:
@@ -332,9 +336,7 @@ class Session:
             try:
                 self._outbox.check(self.loop.time())
             except Overflow as exc:
-                self._outbox = None
-                self.app.overflowed(self)
-                self.close(TRANSPORT_ERROR, codes.TOO_SLOW, f"too slow: {exc}; connect again")
+                self.overflow(str(exc))
 
     def part(self) -> None:
         """It lives on another gateway from now on."""
