@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 it failed, 2 a setting, flag or address is wrong; a comman
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Final
 
@@ -13,6 +12,7 @@ import click
 
 from headgate.base.errors import ConfigError, HeadgateError
 from headgate.cli.console import complain
+from headgate.cli.lazy import LazyGroup
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("headgate.cli.run", "Start everything: gateways, app workers, broker, job workers."),
@@ -23,31 +23,14 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "queues": ("headgate.cli.queues", "Show, pause, resume, drain and bound queues."),
     "config": ("headgate.cli.config", "Show every setting and where it came from."),
     "simulate": ("headgate.cli.simulate", "Let many users click on a server, and report what they felt."),
+    "watch": ("headgate.cli.watch", "Name what blocks any Python service, live and in a report."),
+    "doctor": ("headgate.cli.doctor", "Find what is wrong with a deployment, ours or any other."),
     "version": ("headgate.cli.version", "Show the versions of Headgate and of what it runs on."),
 }
 """Command → its module, which holds it under the same name, and its line in the help."""
 
 
-class LazyGroup(click.Group):
-    """Loads a command's module when the command is called, so that `headgate run` starts quickly."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        found = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
-        assert isinstance(found, click.Command)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands from the table above: `headgate --help` loads none of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, commands_table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Your Flask code may block. Your sockets never do."""
 

@@ -1,0 +1,31 @@
+"""The rules, by subject. Importing this package knows them all."""
+
+from __future__ import annotations
+
+from headgate.doctor.rules import (
+    celery,
+    code,
+    database,
+    greenlets,
+    gunicorn,
+    nginx,
+    redis,
+    sockets,
+    system,
+    units,
+)
+from headgate.doctor.rules.registry import RULES
+
+__all__ = [
+    "RULES",
+    "celery",
+    "code",
+    "database",
+    "greenlets",
+    "gunicorn",
+    "nginx",
+    "redis",
+    "sockets",
+    "system",
+    "units",
+]
