@@ -30,6 +30,8 @@ log = logging.getLogger("headgate.gateway")
 
 CONNECT_TIMEOUT: Final = 45.0
 """Seconds for a session to connect to a first namespace."""
+BREATH: Final = 0.001
+"""Seconds between CONNECT and what follows: some clients begin to listen only when they have seen CONNECT."""
 MOST_NAMESPACES: Final = 64
 """Of one session."""
 MOST_STATE: Final = 256 * 1024
@@ -265,8 +267,7 @@ class Hub:
         client.accepted = True
         told = {"sid": client.sid, "pid": client.pid} if client.pid else {"sid": client.sid}
         client.session.send(Parcel(codec.packet_of(codec.CONNECT, client.namespace, told, self.serializer)))
-        # Not in the same breath: a client has to see that it is connected before it can listen for what comes next.
-        self._loop().call_soon(self._release, client)
+        self._loop().call_later(BREATH, self._release, client)
 
     def _release(self, client: Client) -> None:
         """Send what was emitted to the client before it was accepted, and while it was away."""
