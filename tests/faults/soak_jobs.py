@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.jobs_app import crew
-from tests.support.jobs_ledger import Ledger
+from tests.support.jobs_ledger import Ledger, broken
 
 MINUTES = float(os.environ.get("SOAK_JOBS_MINUTES", "5"))
 KILLS = int(os.environ.get("SOAK_JOBS_KILLS", "1000"))
@@ -34,8 +34,7 @@ def tell(ledger: Ledger) -> None:
 
 @pytest.mark.timeout(7_200)
 def test_minutes_of_mixed_faults(tmp_path: Path) -> None:
-    with crew(tmp_path, workers=2, job_lease=2.0) as hired:
-        ledger = Ledger(hired, SEED)
+    with broken(tmp_path, SEED, mib=512) as ledger:
         ledger.run(MINUTES * 60)
         ledger.reckon()
         tell(ledger)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from headgate.drivers.local import schema
 from tests.support.contract import spec
 from tests.support.jobs_app import Crew, crew
 from tests.support.roles import RoleProcess
+from tests.support.small_disk import Disk, small_disk
+from tests.support.stepped_clock import SteppedClock
 from tests.support.wait import until
 
 
@@ -112,11 +115,8 @@ def test_without_a_broker_a_put_fails_in_time_and_says_why(tmp_path: Path) -> No
 
 
 def test_a_full_disk_refuses_and_loses_nothing_and_recovers(tmp_path: Path) -> None:
-    with crew(tmp_path, workers=0) as hired:
-        pid = hired.broker.process.pid
-        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        # No file of the broker may grow beyond this: write(2) fails as it does on a full disk.
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (3 << 20, hard))
+    with _on_small_disk(tmp_path, workers=0) as (hired, disk):
+        disk.fill(leave=2 << 20)
         accepted: list[str] = []
         with pytest.raises(Unavailable, match="free space"):
             _fill(hired, accepted)
@@ -124,13 +124,24 @@ def test_a_full_disk_refuses_and_loses_nothing_and_recovers(tmp_path: Path) -> N
         with pytest.raises(Unavailable):
             hired.bridge.put([spec("jobsapp:echo", tags=("x" * 20_000,))])
         assert hired.bridge.get(accepted[-1]) is not None
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        disk.free()
         job = spec("jobsapp:echo")
         hired.bridge.put([job])
         hired.broker.kill()
         hired.restart_broker()
         found = {record.id for record in hired.bridge.find(most=1_000)}
         assert found == {*accepted, job.id}
+
+
+@contextmanager
+def _on_small_disk(folder: Path, workers: int) -> Iterator[tuple[Crew, Disk]]:
+    hired: list[Crew] = []
+    with (
+        small_disk(folder / "data", lambda: hired[0].broker.process.pid, mib=12) as disk,
+        crew(folder, workers) as made,
+    ):
+        hired.append(made)
+        yield made, disk
 
 
 def _fill(hired: Crew, accepted: list[str]) -> None:
@@ -141,17 +152,47 @@ def _fill(hired: Crew, accepted: list[str]) -> None:
 
 
 def test_results_wait_in_the_worker_while_the_disk_is_full(tmp_path: Path) -> None:
-    with crew(tmp_path, workers=1) as hired:
-        pid = hired.broker.process.pid
+    with _on_small_disk(tmp_path, workers=1) as (hired, disk):
         handle = hired.app.write.enqueue("done", 0.5)
         until(lambda: hired.ledger() == ["done"], "the job runs")
-        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))
+        disk.fill()
+        _until_it_refuses(hired)
         hired.broker.wait_stats(lambda stats: stats.get("failing"))
-        assert handle.get().state is JobState.RUNNING
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        disk.free()
         handle.wait(20)
         assert handle.get().tries == 1
+
+
+def _until_it_refuses(hired: Crew) -> None:
+    """What room SQLite has set aside for itself is used up too."""
+    with pytest.raises(Unavailable, match="free space"):
+        _fill(hired, [])
+
+
+def test_the_clock_is_stepped_and_nothing_is_lost_nor_run_twice(tmp_path: Path) -> None:
+    clock = SteppedClock(tmp_path)
+    with crew(tmp_path, workers=2, clock=clock, job_lease=2.0) as hired:
+        running = hired.app.write.enqueue("running", 3)
+        later = hired.app.write.options(delay=1_800).enqueue("later")
+        until(lambda: "running" in hired.ledger(), "the job runs")
+        clock.step(-7_200)
+        assert hired.app.echo.enqueue(1).wait(20) == 1
+        clock.step(14_400)
+        later.wait(20)
+        running.wait(20)
+        clock.step(-7_200)
+        assert hired.app.echo.enqueue(2).wait(20) == 2
+        lines = [line for line in hired.ledger() if line != "tick"]
+        assert sorted(lines) == ["later", "running"]
+        assert (running.get().tries, later.get().tries) == (1, 1)
+        # The crons of two hours were made up for once each; the hours that came again made no second run.
+        until(lambda: _ended(hired, "jobsapp:ticks") >= 120, "the missed moments are made up for", seconds=40)
+        keys = [record.spec.idempotency_key for record in hired.bridge.find(function="jobsapp:ticks", most=1_000)]
+        assert len(keys) == len(set(keys))
+
+
+def _ended(hired: Crew, function: str) -> int:
+    return len(hired.bridge.find(states=[JobState.SUCCEEDED], function=function, most=1_000))
 
 
 def test_a_second_broker_on_the_folder_is_refused_and_names_the_first(tmp_path: Path) -> None:

@@ -39,6 +39,11 @@ def spec(function: str = "shop:reprice", **options: Any) -> JobSpec:
     return JobSpec(id=new_id(), function=function, arguments=msgspec.msgpack.encode([[], {}]), **options)
 
 
+def packed_call(function: str, *args: Any, **options: Any) -> JobSpec:
+    """A job with these positional arguments."""
+    return JobSpec(id=new_id(), function=function, arguments=msgspec.msgpack.encode([args, {}]), **options)
+
+
 async def put(engine: Engine, **options: Any) -> JobSpec:
     """Enqueue one job."""
     job = spec(**options)

@@ -16,6 +16,7 @@ from headgate.declare import binding, registry
 from headgate.drivers.bridge import Bridge
 from headgate.roles.choose import open_bridge
 from tests.support.roles import RoleProcess
+from tests.support.stepped_clock import SteppedClock
 
 SOURCE = """
 import asyncio, ctypes, logging, os, signal, time
@@ -176,15 +177,18 @@ class Crew:
 
     Args:
         folder: the test's own.
+        clock: the wall clock of the processes; None for the true one.
         changes: settings that differ from the defaults.
     """
 
-    def __init__(self, folder: Path, **changes: Any) -> None:
+    def __init__(self, folder: Path, clock: SteppedClock | None = None, **changes: Any) -> None:
         self.folder = folder
+        self.clock = clock
+        self._wrap = () if clock is None else clock.wrap
         (folder / "jobsapp.py").write_text(SOURCE)
         data = str(folder / "data")
-        self.settings = Settings(app="jobsapp:app", data=data, secret="0" * 64, job_nice=0, **changes)
-        self.broker = RoleProcess("broker", self.settings, folder)
+        self.settings = self._settings(data=data, **changes)
+        self.broker = RoleProcess("broker", self.settings, folder, wrap=self._wrap)
         self.workers: list[RoleProcess] = []
         self.bridge: Bridge = open_bridge("embedded", data)
         self.app: Any = None
@@ -199,14 +203,14 @@ class Crew:
 
     def start_worker(self) -> RoleProcess:
         """One more job worker."""
-        worker = RoleProcess("jobs", self.settings, self.folder, index=len(self.workers))
+        worker = RoleProcess("jobs", self.settings, self.folder, index=len(self.workers), wrap=self._wrap)
         self.workers.append(worker)
         return worker.wait_ready()
 
     def restart_broker(self) -> None:
         """Start it again after its death, as the same supervisor would."""
         dead = self.broker.name
-        self.broker = RoleProcess("broker", self.settings, self.folder, replaces=dead).wait_ready()
+        self.broker = RoleProcess("broker", self.settings, self.folder, replaces=dead, wrap=self._wrap).wait_ready()
 
     def worker_running(self, job_id: str) -> RoleProcess:
         """The process that runs the job."""
@@ -223,12 +227,18 @@ class Crew:
         binding.unbind()
         with contextlib.suppress(HeadgateError, TimeoutError):
             self.bridge.close()
-        for process in (*self.workers, self.broker):
+        for process in (*self.workers, *self._servers()):
             process.close()
         registry.clear()
         sys.modules.pop("jobsapp", None)
         with contextlib.suppress(ValueError):
             sys.path.remove(str(self.folder))
+
+    def _servers(self) -> list[RoleProcess]:
+        return [self.broker]
+
+    def _settings(self, **changes: Any) -> Settings:
+        return Settings(app="jobsapp:app", secret="0" * 64, job_nice=0, **changes)
 
     def _import(self) -> ModuleType:
         sys.modules.pop("jobsapp", None)
@@ -240,9 +250,9 @@ class Crew:
 
 
 @contextlib.contextmanager
-def crew(folder: Path, workers: int = 1, **changes: Any) -> Iterator[Crew]:
+def crew(folder: Path, workers: int = 1, clock: SteppedClock | None = None, **changes: Any) -> Iterator[Crew]:
     """A crew that is stopped whatever happens."""
-    hired = Crew(folder, **changes)
+    hired = Crew(folder, clock, **changes)
     try:
         hired.start(workers)
         yield hired

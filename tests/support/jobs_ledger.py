@@ -5,24 +5,29 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from headgate.base.clock import SystemClock
 from headgate.base.errors import HeadgateError
 from headgate.base.model import JobRecord, JobState
 from headgate.drivers.local.store import Store
-from tests.support.jobs_app import Crew
+from tests.support.jobs_app import Crew, crew
+from tests.support.small_disk import Bounded, Disk, small_disk
+from tests.support.stepped_clock import SteppedClock
 from tests.support.wait import until
 
-ROOM = 1 << 20
-"""Bytes that the broker's files may still grow by while its disk is "full": less than one of its writes in the end."""
+ROOT = Path(__file__).resolve().parents[2]
 IDEMPOTENT = 5
 """Every so-manieth job has an idempotency key and is put twice."""
 
@@ -33,10 +38,13 @@ class Ledger:
     Args:
         crew: a broker and job workers.
         seed: of all chance.
+        disk: that the data folder is on, if it can be filled.
     """
 
-    def __init__(self, crew: Crew, seed: int, producers: int = 3) -> None:
+    def __init__(self, crew: Crew, seed: int, producers: int = 3, disk: Disk | None = None) -> None:
         self.crew = crew
+        self._disk = disk or Bounded(Path(crew.settings.data), lambda: crew.broker.process.pid)
+        self._others: list[subprocess.Popen[bytes]] = []
         self.random = random.Random(seed)
         self.acknowledged: dict[str, str] = {}
         """Line that the job writes → job id."""
@@ -50,36 +58,51 @@ class Ledger:
             threading.Thread(target=self._produce, args=(n, random.Random(f"{seed}/{n}"))) for n in range(producers)
         ]
 
-    def run(self, seconds: float, kills: int = 0) -> None:
-        """Produce and break things for so long; then kill so many workers more, one after the other."""
+    def run(self, seconds: float, kills: int = 0, only: Sequence[Any] = ()) -> None:
+        """Produce and break things for so long; then these faults, then kill so many workers, one after the other."""
         for producer in self._producers:
             producer.start()
-        faults = (
-            [self.kill_worker] * 5
-            + [self.kill_broker] * 2
-            + [self.freeze_worker]
-            + [self.fill_disk]
-            + [self.cut_power]
-            + [self.stop_worker]
-        )
+        self._start_producer()
+        faults = self.faults()
         end = time.monotonic() + seconds
         try:
             while time.monotonic() < end:
                 self._break(self.random.choice(faults))
+            for fault in only:
+                self._more(4)
+                self._break(partial(fault, self), fault.__name__)
+                self._more(4)
             for _ in range(kills):
                 self._break(self.kill_running)
         finally:
             self._stop.set()
             for producer in self._producers:
                 producer.join(60)
+            for other in self._others:
+                other.kill()
+                other.wait(10)
 
-    def _break(self, fault: Callable[[], None]) -> None:
+    def faults(self) -> list[Callable[[], None]]:
+        """What is broken at random, each as often as it is listed."""
+        faults = [self.kill_worker] * 5 + [self.kill_broker, self.kill_producer] * 2
+        faults += [self.freeze_worker, self.fill_disk, self.cut_power, self.stop_worker]
+        return faults + ([self.step_clock] if self.crew.clock is not None else [])
+
+    def _break(self, fault: Callable[[], None], name: str = "") -> None:
         fault()
-        self.done[fault.__name__] += 1
+        self.done[name or fault.__name__] += 1
+
+    def _more(self, jobs: int) -> None:
+        before = len(self.acknowledged)
+        until(lambda: len(self.acknowledged) >= before + jobs, "jobs are acknowledged", seconds=30)
 
     def reckon(self) -> None:
         """Nothing acknowledged is lost; streams are in order; no lease is left."""
         until(self._quiet, "all work is done", seconds=120, every=0.1)
+        for told in self.crew.folder.glob("acknowledged-*"):
+            # Its last line may be torn: the producer was killed.
+            whole = [line.split() for line in told.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            self.acknowledged |= dict(whole)
         ran = Counter(self.crew.ledger())
         lost = [line for line in self.acknowledged if line not in ran]
         assert lost == [], f"{len(lost)} of {len(self.acknowledged)} acknowledged jobs never ran: {lost[:5]}"
@@ -134,13 +157,26 @@ class Ledger:
         self.crew.restart_broker()
 
     def fill_disk(self) -> None:
-        """No file of the broker can grow: every write fails until there is room again."""
-        pid = self.crew.broker.process.pid
-        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        size = max(path.stat().st_size for path in Path(self.crew.settings.data).glob("broker.db*"))
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (max(1, size - ROOM), hard))
+        """Every write fails until there is room again."""
+        self._disk.fill()
         time.sleep(self.random.uniform(0.3, 1.0))
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        self._disk.free()
+
+    def step_clock(self) -> None:
+        """The wall clock of broker and job workers jumps, by up to an hour from the true time."""
+        assert self.crew.clock is not None
+        self.crew.clock.step(self.random.uniform(-3_600, 3_600) - self.crew.clock.offset)
+
+    def kill_producer(self) -> None:
+        """kill -9 of a process that enqueues, as an app worker does; another takes its place."""
+        self._others[-1].kill()
+        self._others[-1].wait(10)
+        self._start_producer()
+
+    def _start_producer(self) -> None:
+        words = ["-m", "tests.support.producing", str(self.crew.folder), f"p{len(self._others)}"]
+        seed = str(self.random.random())
+        self._others.append(subprocess.Popen([sys.executable, *words, seed], cwd=ROOT))
 
     def cut_power(self) -> None:
         """What is on disk at some moment, opened elsewhere: all that was acknowledged before is in it."""
@@ -213,3 +249,13 @@ class Ledger:
         for before, after in itertools.pairwise(kinds):
             # A try begins once and only after it was queued, again if need be.
             assert (after == "started") <= (before in ("queued", "retrying")), f"{line}: {kinds}"
+
+
+@contextmanager
+def broken(folder: Path, seed: int, workers: int = 2, mib: int = 64) -> Iterator[Ledger]:
+    """A ledger whose crew has a clock that can be stepped and a disk that can be filled."""
+    hired: list[Crew] = []
+    disk = small_disk(folder / "data", lambda: hired[0].broker.process.pid, mib=mib)
+    with disk as small, crew(folder, workers, clock=SteppedClock(folder), job_lease=2.0) as made:
+        hired.append(made)
+        yield Ledger(made, seed, disk=small)
