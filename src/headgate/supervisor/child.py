@@ -65,6 +65,8 @@ class Child:
         self.is_ready = threading.Event()
         self.failure: BaseException | None = None
         self.stats: dict[str, Any] = {}
+        self.loop_lag: float | None = None
+        """Seconds that the event loop was late for the worst beat of the last second; known under `serve`."""
         self.watch: Watch | None = None
         """What blocks this process's loops and handlers, unless the setting says not to look."""
         self._wire: Wire | None = None
@@ -164,7 +166,8 @@ class Child:
 
     def report(self, stats: Mapping[str, Any]) -> None:
         """Give what `headgate status` shows of this process; sent at most once a second, the newest wins."""
-        self.stats = {**stats, **watching.facts(self.watch)}
+        lag = {} if self.loop_lag is None else {"loop_lag": round(self.loop_lag, 6)}
+        self.stats = {**stats, **lag, **watching.facts(self.watch)}
         if self._wire:
             self._wire.report(self.stats)
 
@@ -250,7 +253,17 @@ async def _host(factory: Callable[[Child], Service], child: Child) -> None:
 async def _pulse(child: Child) -> None:
     while True:
         child.touch()
-        await asyncio.sleep(1.0)
+        child.loop_lag = await lateness()
+
+
+async def lateness(beats: int = 10, gap: float = 0.1) -> float:
+    """How late this event loop was, at worst, for some beats: what a callback that is due now has to wait, seconds."""
+    loop, worst = asyncio.get_running_loop(), 0.0
+    for _ in range(beats):
+        due = loop.time() + gap
+        await asyncio.sleep(gap)
+        worst = max(worst, loop.time() - due)
+    return worst
 
 
 def _crashed(child: Child, exc: BaseException) -> int:

@@ -16,7 +16,7 @@ from headgate.base.frames import FrameReader
 from headgate.config.settings import Settings
 from headgate.supervisor import channel
 from headgate.supervisor.channel import decode_to_supervisor, encode
-from headgate.supervisor.child import Child
+from headgate.supervisor.child import Child, lateness
 from headgate.supervisor.stop import Stop
 from headgate.supervisor.wire import Wire
 from tests.support.wait import until
@@ -162,6 +162,18 @@ def test_a_standalone_child_shows_what_it_said() -> None:
     assert child.name.startswith("app-slow-2.1-")
     assert (child.stats, child.is_ready.is_set(), str(child.failure)) == ({"running": 1}, True, "late")
     assert child.flush(0)
+
+
+def test_what_blocks_the_loop_is_its_lag_and_is_reported() -> None:
+    async def blocked() -> float:
+        asyncio.get_running_loop().call_later(0.01, time.sleep, 0.2)
+        return await lateness(beats=2, gap=0.05)
+
+    child = Child.standalone("gateway", Settings())
+    child.loop_lag = asyncio.run(blocked())
+    assert child.loop_lag > 0.1
+    child.report({"sockets": 1})
+    assert child.stats == {"sockets": 1, "loop_lag": round(child.loop_lag, 6)}
 
 
 def test_a_role_started_by_hand_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
