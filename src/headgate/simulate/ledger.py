@@ -67,6 +67,11 @@ class Ledger:
         """Clicks that still await something."""
         return len(self._answers) + len(self._results)
 
+    def awaited(self, connection: int) -> int:
+        """Clicks worth waiting for: not those whose answer a fault of the run cut off with an earlier connection."""
+        cut_off = sum(click.excused and click.connection < connection for click in self._answers.values())
+        return self.outstanding - cut_off
+
     def new_id(self) -> int:
         click_id = self._next
         self._next += 1

@@ -76,7 +76,7 @@ class Player:
     @property
     def outstanding(self) -> int:
         """Clicks that still await something, or wait to be sent."""
-        return self.ledger.outstanding + len(self._waiting)
+        return self.ledger.awaited(self.connections) + len(self._waiting)
 
     def cut(self) -> None:
         """Lose the connection as a broken network does; a reconnect follows."""

@@ -171,3 +171,15 @@ def test_a_cut_excuses_what_was_under_way_but_not_what_was_lost_before() -> None
         (True, True, "answer"),
         (False, True, "result"),
     ]
+
+
+def test_what_a_cut_took_along_is_not_waited_for_once_the_user_is_back() -> None:
+    ledger = books()
+    cut_off = click(ledger, at=9.9)
+    job = click(ledger, at=9.9)
+    verdict(ledger, "answer", id=job, job="j")
+    ledger.disturb(now=10.0, patience=1.0)
+    assert (ledger.awaited(1), ledger.awaited(2)) == (2, 1)  # a resume must bring the result
+    later = click(ledger, at=11.0, connection=2)
+    assert ledger.awaited(2) == 2
+    assert [verdict(ledger, "answer", id=each) for each in (later, cut_off)] == ["answered", "answered"]
