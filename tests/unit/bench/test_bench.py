@@ -14,6 +14,8 @@ from bench import render, run
 from bench.http.run import WrkSaid, parse
 from bench.jobs_quick.run import percentile
 from bench.result import Plot, Ratio, Result, Table, median_row, milliseconds, read
+from bench.sockets.hosts import HOSTS, NODE
+from bench.sockets.run import echo_text
 
 WRK = """Running 8s test @ http://127.0.0.1:1/order/42
   1 threads and 32 connections
@@ -104,3 +106,14 @@ def test_bars_are_valid_svg_and_stay_inside() -> None:
         bars = [float(bar.attrib["width"]) for bar in root.findall("{*}rect")[1:]]
         assert len(bars) == 2
         assert all(2.0 <= bar <= render.BAR for bar in bars)
+
+
+def test_peers_of_node_are_pinned_without_download_addresses() -> None:
+    lock = json.loads((NODE.home / "package-lock.json").read_text())
+    packages = {path: entry for path, entry in lock["packages"].items() if path}
+    assert packages
+    assert all("integrity" in entry and "resolved" not in entry for entry in packages.values())
+
+
+def test_echo_texts_are_what_each_protocol_sends_back() -> None:
+    assert {echo_text(spoken).replace("m" * 200, "…") for spoken in HOSTS.values()} == {"…", '"…"', '42["echo","…"]'}

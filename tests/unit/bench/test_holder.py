@@ -67,3 +67,10 @@ def test_a_refused_handshake_says_what_came(monkeypatch: pytest.MonkeyPatch) -> 
         theirs.sendall(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
         with pytest.raises(ConnectionError, match="503 Service Unavailable"):
             one.finish()
+
+
+@pytest.mark.parametrize(("size", "head"), [(2, b"\x81\x82"), (200, b"\x81\xfe\x00\xc8")])
+def test_what_is_sent_has_its_length_in_the_frame(held: tuple[Held, socket.socket], size: int, head: bytes) -> None:
+    one, theirs = held
+    one.send(0x1, b"m" * size)
+    assert theirs.recv(4096) == head + bytes(4) + b"m" * size
