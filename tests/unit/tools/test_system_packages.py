@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[3] / "tools" / "system-packages"
-PROGRAMS = ("redis-server", "postgres", "nginx", "chromium", "mariadbd", "wrk")
+PROGRAMS = ("redis-server", "postgres", "nginx", "chromium", "mariadbd", "wrk", "node", "npm")
 
 
 def stand_in(path: Path, code: str) -> None:
