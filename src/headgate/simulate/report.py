@@ -37,6 +37,8 @@ class Moment(msgspec.Struct, kw_only=True):
     p50: float
     p99: float
     max: float
+    hdr: str = ""
+    """The second's distribution, as in `Latency` but to two figures."""
 
 
 class Second(msgspec.Struct, kw_only=True):
@@ -226,4 +228,4 @@ def latency(histogram: Histogram) -> Latency:
 def moment(histogram: Histogram) -> Moment:
     """The numbers of one series in one second."""
     found: dict[float, Any] = histogram.percentiles((50.0, 99.0))
-    return Moment(count=histogram.count, p50=found[50.0], p99=found[99.0], max=histogram.max)
+    return Moment(count=histogram.count, p50=found[50.0], p99=found[99.0], max=histogram.max, hdr=histogram.encode())

@@ -7,6 +7,7 @@ import pytest
 from headgate.simulate.errors import SimulateError
 from headgate.simulate.histogram import Histogram
 from headgate.simulate.measure import SEAL_AFTER, Measure
+from headgate.simulate.report import moment
 
 
 def test_percentiles_are_within_a_thousandth() -> None:
@@ -93,3 +94,11 @@ def test_processes_are_merged() -> None:
     assert total.series["click"].by_second()[0].count == 2
     assert (total.counts["clicks"], dict(total.count_seconds["clicks"])) == (2, {0: 2})
     assert (total.closes["1006"], total.lost_by_cause["answer never came"]) == (2, 1)
+
+
+def test_each_second_of_a_report_has_its_whole_distribution() -> None:
+    histogram = Histogram(2)
+    for millis in range(1, 101):
+        histogram.record(millis / 1000)
+    found = Histogram.decode(moment(histogram).hdr)
+    assert (found.count, found.percentile(50), found.max) == (100, histogram.percentile(50), histogram.max)
