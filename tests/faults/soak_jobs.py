@@ -6,6 +6,7 @@ Figures are printed: `-s` shows them while it runs.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import statistics
@@ -18,11 +19,16 @@ from tests.support.jobs_ledger import Ledger, broken
 
 MINUTES = float(os.environ.get("SOAK_JOBS_MINUTES", "5"))
 KILLS = int(os.environ.get("SOAK_JOBS_KILLS", "1000"))
+FIGURES = os.environ.get("SOAK_JOBS_FIGURES", "")
+"""A file that gets each run's figures as a line of JSON."""
 SEED = int(os.environ.get("SOAK_JOBS_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 
 def tell(ledger: Ledger) -> None:
     """What was done and what came of it."""
+    if FIGURES:
+        with Path(FIGURES).open("a") as figures:
+            figures.write(json.dumps({"seed": SEED, "done": ledger.done, "back": ledger.back}) + "\n")
     faults = dict(sorted(ledger.done.items()))
     runs = len(ledger.crew.ledger())
     back = f"median {statistics.median(ledger.back):.3f} s, worst {max(ledger.back):.3f} s" if ledger.back else "–"

@@ -216,6 +216,24 @@ def test_a_worker_is_replaced_after_so_many_jobs(tmp_path: Path) -> None:
         assert [handle.wait(20) for handle in handles] == list(range(5))
 
 
+def test_a_recycled_worker_hands_back_only_what_it_had_not_begun(tmp_path: Path) -> None:
+    """Many jobs leased ahead, a fresh process after each few: nothing is interrupted, run twice or counted as a try."""
+    with crew(tmp_path, workers=1, job_max_jobs=20) as hired:
+        handles = hired.app.write.enqueue_many([[f"line {n}"] for n in range(100)])
+        while hired.bridge.stats()["default"].get("succeeded", 0) < 100:
+            hired.workers[-1].process.wait(30)
+            hired.start_worker()
+        assert sorted(hired.ledger()) == sorted(f"line {n}" for n in range(100))
+        records = [handle.get() for handle in handles]
+        assert {(record.tries, record.losses) for record in records} == {(1, 0)}
+
+
+def test_a_worker_that_has_grown_too_large_is_replaced(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=1, job_max_memory=1 << 20) as hired:
+        assert hired.app.echo.enqueue(1).wait(20) == 1
+        assert hired.workers[0].process.wait(20) == 0
+
+
 def test_an_app_that_does_not_import_is_a_boot_failure(tmp_path: Path) -> None:
     with crew(tmp_path, workers=0) as hired:
         (tmp_path / "jobsapp.py").write_text("import nothing_of_that_name")

@@ -148,3 +148,14 @@ async def test_a_rollback_forgets_what_was_counted(desk: Desk) -> None:
     assert store.count("default", 1) == 2
     store.rollback()
     assert store.count("default", 1) == 0
+
+
+async def test_an_append_that_is_repeated_appends_once(desk: Desk) -> None:
+    """As after a reconnect: the same token from another connection, and with the broker started anew in between."""
+    first, second = Client(desk), Client(desk)
+    events = [NewEvent("log", 1), NewEvent("log", 2)]
+    assert (await first.ask(wire.Append(1, "s", events, b"token"))).value == 2
+    assert (await second.ask(wire.Append(9, "s", events, b"token"))).value == 2
+    assert (await second.ask(wire.Append(10, "s", events, b"other"))).value == 4
+    page = await second.ask(wire.Read(11, "s", 0, 10))
+    assert [event.offset for event in page.batch.events] == [1, 2, 3, 4]

@@ -1,0 +1,1 @@
+"""Whether a million waiting jobs slow the embedded engine."""
