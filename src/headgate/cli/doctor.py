@@ -37,6 +37,7 @@ _NEVER: Final = "never"
 )
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
 @click.option("--rules", "list_rules", is_flag=True, help="List the rules, and examine nothing.")
+@click.option("--reference", is_flag=True, hidden=True, help="Print docs/reference/doctor-rules.md.")
 def doctor(
     paths: tuple[Path, ...],
     live: bool,
@@ -48,6 +49,7 @@ def doctor(
     fail_level: str,
     form: str,
     list_rules: bool,
+    reference: bool,
 ) -> None:
     """Examine folders and files (the current folder by default): the app's source, gunicorn, systemd, nginx, Redis and
     container files, whatever server they are for.
@@ -58,6 +60,11 @@ def doctor(
     from headgate.doctor.examine import examine, ignored_by_project
     from headgate.doctor.model import Severity
 
+    if reference:
+        from headgate.doctor.reference import reference as page
+
+        click.echo(page(), nl=False)
+        return
     if list_rules:
         out().print(_rules())
         return

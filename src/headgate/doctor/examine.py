@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ def examine(case: Case, ignored: Iterable[str] = (), base: Path = Path()) -> Exa
             if rule.id in left_out or _ignored_here(found, base):
                 suppressed += 1
             else:
-                findings.append(found)
+                findings.append(replace(found, places=tuple(dict.fromkeys(found.places))))
     findings.sort(key=lambda found: (-RULES[found.rule].severity, RULES[found.rule].rank, str(found.places[0])))
     return Examination(findings, suppressed, case.notes)
 

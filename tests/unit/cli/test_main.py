@@ -118,7 +118,8 @@ def test_version(tmp_path: Path) -> None:
 
 
 def _options(command: click.Command) -> list[str]:
-    return [name for each in command.params if isinstance(each, click.Option) for name in each.opts]
+    shown = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    return [name for each in shown for name in each.opts]
 
 
 def test_the_reference_page_names_every_command_and_flag() -> None:

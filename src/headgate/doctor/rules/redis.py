@@ -23,7 +23,6 @@ _CLIENTS: Final = (
     "redis.ConnectionPool",
 )
 _BLOCKING: Final = frozenset({"blpop", "brpop", "blmove", "brpoplpush", "bzpopmin", "bzpopmax", "xread", "xreadgroup"})
-_LISTENS: Final = frozenset({"listen"})
 
 
 def _queues(case: Case) -> bool:
@@ -61,7 +60,7 @@ def evicts(case: Case) -> Iterator[Finding]:
     "redis-blocking-timeout",
     "redis-py 8 ends blocking calls after five seconds",
     Severity.WARNING,
-    why="since redis-py 8 a connection has a socket_timeout of 5 s: a blocking pop or a subscription that waits longer "
+    why="since redis-py 8 a connection has a socket_timeout of 5 s: a blocking pop or read that waits longer "
     "raises TimeoutError while all is well.",
     fix="socket_timeout=None for connections that block, or a time-out of the call below it.",
     source="https://redis.readthedocs.io/en/stable/connections.html",
@@ -78,7 +77,7 @@ def blocking_timeout(case: Case) -> Iterator[Finding]:
             continue
         for call in module.calls:
             method = call.name.rpartition(".")[2]
-            if method in _BLOCKING or (method in _LISTENS and "pubsub" in "".join(module.lines)):
+            if method in _BLOCKING:
                 wait = literal(call.keyword("timeout") or call.keyword("block"))
                 if method in ("xread", "xreadgroup") and call.keyword("block") is None:
                     continue
