@@ -7,8 +7,6 @@ round wait side by side, since waiting takes no processor; kills and restarts ar
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -17,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.jobs.hosts import Engine
-from bench.jobs.speed import finish, folder_of_a_turn, headgate, start_workers, where
+from bench.jobs.speed import finish, folder_of_a_turn, headgate, kill, start_workers, where
 from bench.rounds import Row
 from tests.support.marked import bearers, new_mark
 from tests.support.redis import Redis
@@ -41,25 +39,13 @@ def begins(folder: Path) -> list[tuple[int, float]]:
     return [(int(pid), float(moment)) for pid, moment in (line.split() for line in text.splitlines())]
 
 
-def kill(pids: list[int]) -> None:
-    """SIGKILL to each that is still there."""
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
 class Victims:
     """The workers of one engine in one case."""
 
-    def __init__(self, engine: Engine, folder: Path, stack: ExitStack) -> None:
-        self._engine, self._folder, self._stack = engine, folder, stack
-        self._mark = new_mark()
+    def __init__(self, engine: Engine, folder: Path, stack: ExitStack, mark: dict[str, str]) -> None:
+        self._engine, self._folder, self._stack, self._mark = engine, folder, stack, mark
         self._redis = stack.enter_context(Redis()) if engine.redis else None
         self._env = engine.environment(folder, {**where(self._redis, folder), **self._mark})
-        # Registered before any process is started, whatever the turn comes to: nothing may be left behind.
-        stack.callback(lambda: kill(list(bearers(self._mark))))
         self.start()
 
     def start(self) -> None:
@@ -91,9 +77,10 @@ class Victims:
 
 def turn(engine: Engine, case: str, turns: threading.Lock) -> float:
     """Seconds from the kill until the job's first line ran again; the cap when it did not."""
-    with folder_of_a_turn() as folder, ExitStack() as stack:
+    mark = new_mark()
+    with folder_of_a_turn(mark) as folder, ExitStack() as stack:
         with turns:  # engines that start at once would hold each other up
-            victims = Victims(engine, folder, stack)
+            victims = Victims(engine, folder, stack, mark)
             victims.produce()
             until(lambda: begins(folder), f"{engine.label}: the job began", 60)
             time.sleep(MIDDLE)

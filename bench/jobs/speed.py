@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -15,6 +17,7 @@ from typing import Any
 from bench.jobs.hosts import APPS, Engine
 from bench.rounds import Row
 from tests.support.headgate import Headgate
+from tests.support.marked import bearers, new_mark
 from tests.support.process import Process
 from tests.support.redis import Redis
 from tests.support.wait import until
@@ -39,13 +42,27 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def folder_of_a_turn() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+def folder_of_a_turn(mark: dict[str, str]) -> Iterator[Path]:
+    """A folder that is gone afterwards, and so is every process that bears the mark.
+
+    An engine's own children may outlive the command that started them: one that spins on a Redis that is gone would
+    be measured in every later turn.
+    """
     folder = Path(tempfile.mkdtemp(prefix="hg-jobs-", dir="/tmp"))
     try:
         yield folder
     finally:
+        kill(list(bearers(mark)))
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill(pids: list[int]) -> None:
+    """SIGKILL to each that is still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
 
 
 def start_workers(engine: Engine, env: Mapping[str, str], folder: Path, redis: Redis) -> list[Process]:
@@ -114,11 +131,12 @@ def idle(engine: Engine, env: Mapping[str, str], folder: Path) -> Row:
 
 def turn(engine: Engine) -> Row:
     """One engine, all three measures."""
-    with folder_of_a_turn() as folder, ExitStack() as stack:
+    mark = new_mark()
+    with folder_of_a_turn(mark) as folder, ExitStack() as stack:
         if not engine.redis:
             return _embedded(engine, folder)
         redis = stack.enter_context(Redis())
-        env = engine.environment(folder, where(redis, folder))
+        env = engine.environment(folder, {**where(redis, folder), **mark})
         with redis.client() as client:
             # every write on disk before it is answered, as the embedded engine's are
             client.config_set("appendonly", "yes")
