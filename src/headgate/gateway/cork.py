@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import contextlib
+import fcntl
+import termios
 
 
 class Sent:
@@ -24,7 +28,7 @@ class Sent:
         """Seconds for which the client has taken nothing of what is there for it.
 
         Args:
-            unsent: bytes that lie in the transport.
+            unsent: bytes that lie in the transport and in the kernel; 0 if none lie in the transport.
             now: of the same clock at each call.
         """
         if not unsent:
@@ -34,6 +38,19 @@ class Sent:
         if taken != self._taken:
             self._taken, self._since = taken, now
         return now - self._since
+
+
+def in_kernel(transport: asyncio.Transport) -> int:
+    """Bytes that the kernel has of us and the client's has not taken yet; 0 where that cannot be known.
+
+    The kernel's own buffer holds megabytes and reports room in large steps: without this, a client that is merely slow
+    would seem to take nothing for minutes.
+    """
+    sock = transport.get_extra_info("socket")
+    held = array.array("i", [0])
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, held)
+    return held[0]
 
 
 class Cork:

@@ -12,6 +12,8 @@ from typing import Any, Final, Protocol, cast
 
 from uvicorn.protocols.utils import get_remote_addr
 
+from headgate.base.errors import ConfigError
+from headgate.config.settings import Settings
 from headgate.gateway import proxyproto
 from headgate.gateway.certificates import Certificates
 from headgate.gateway.heads import Trust
@@ -201,6 +203,27 @@ class Door(asyncio.Protocol):
         self._stage = _Stage.OVER
         self._transport.write(told.wire())
         self._transport.close()
+
+
+def entry_of(settings: Settings) -> Entry:
+    """What connections have to begin with, by the settings.
+
+    Raises:
+        ConfigError: a certificate cannot be used.
+    """
+    if not settings.tls_cert and (settings.tls_key or settings.tls_client_ca):
+        raise ConfigError("tls_key and tls_client_ca need tls_cert: the file with the certificate chain (PEM).")
+    certificates = None
+    if settings.tls_cert:
+        certificates = Certificates(
+            settings.tls_cert,
+            settings.tls_key,
+            settings.tls_key_password,
+            settings.tls_ciphers,
+            settings.tls_client_ca,
+        )
+    proxies = Trust(settings.trusted_proxies) if settings.proxy_protocol else None
+    return Entry(certificates, proxies, settings.head_timeout)
 
 
 class Housed(Front, Protocol):

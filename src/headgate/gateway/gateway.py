@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from headgate.base.errors import ConfigError, HeadgateError
+from headgate.base.errors import HeadgateError
 from headgate.base.ports import Engine, StopSignal
 from headgate.base.tokens import Tokens
 from headgate.config.settings import Settings
@@ -19,10 +19,9 @@ from headgate.gateway.access import Account
 from headgate.gateway.app import GatewayApp
 from headgate.gateway.balance import Balance
 from headgate.gateway.bodies import Spool
-from headgate.gateway.certificates import Certificates
 from headgate.gateway.channels import Channels
 from headgate.gateway.deflate import Deflate
-from headgate.gateway.door import Entry
+from headgate.gateway.door import entry_of
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.follows import Follows
 from headgate.gateway.heads import Trust
@@ -123,7 +122,7 @@ class Gateway:
             self.web,
         )
         limits = Limits(settings.max_target, settings.max_head, settings.max_headers)
-        entry = _entry(settings)
+        entry = entry_of(settings)
         self.app = GatewayApp(self.web, self.sockets, own, settings.max_connections, limits, entry)
         self.server = HttpServer(
             self.app,
@@ -283,22 +282,6 @@ def _exchange(settings: Settings, index: int, spool: str) -> Exchange:
     learner = Learner(settings.fast_ms / 1000, settings.lane)
     lanes = settings.lanes and settings.slow_workers > 0
     return Exchange(bounds, learner, lanes=lanes, index=index, spool=spool, now=time.monotonic)
-
-
-def _entry(settings: Settings) -> Entry:
-    if not settings.tls_cert and (settings.tls_key or settings.tls_client_ca):
-        raise ConfigError("tls_key and tls_client_ca need tls_cert: the file with the certificate chain (PEM).")
-    certificates = None
-    if settings.tls_cert:
-        certificates = Certificates(
-            settings.tls_cert,
-            settings.tls_key,
-            settings.tls_key_password,
-            settings.tls_ciphers,
-            settings.tls_client_ca,
-        )
-    proxies = Trust(settings.trusted_proxies) if settings.proxy_protocol else None
-    return Entry(certificates, proxies, settings.head_timeout)
 
 
 def _terms(settings: Settings) -> Terms:

@@ -11,7 +11,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headgate.gateway import judge
-from headgate.gateway.cork import Cork, Sent
+from headgate.gateway.cork import Cork, Sent, in_kernel
 from headgate.gateway.pages import Page, page
 from headgate.gateway.proxyproto import Endpoints
 
@@ -55,6 +55,21 @@ class _Defaults(list[tuple[bytes, bytes]]):
         return [pair for pair in self if pair[0] not in names] + told
 
 
+class _Unbounded:
+    """In the place of uvicorn's count of what is left of a response: its end is the connection's."""
+
+    def __lt__(self, size: int) -> bool:
+        return False
+
+    def __isub__(self, size: int) -> _Unbounded:
+        return self
+
+    def __ne__(self, rest: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection."""
 
@@ -72,6 +87,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._heads = 0
         self._in_body = False
         self._content = self._framing = 0
+        self._again = False
         self._refusal: Page | None = None
         self._last_word: Page | None = None
         self._departed = False
@@ -188,6 +204,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._refusal = refusal
             raise httptools.HttpParserError("refused")
         self.url = judge.origin_form(self.url)
+        self._again = not handshake and self.parser.should_upgrade() and judge.has_body(self.headers)
+        if self._again:
+            return
         self.head_since = None
         self._heads += 1
         self._in_body = True
@@ -199,12 +218,16 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.transport = cast(asyncio.Transport, cork)
             self.cycle.default_headers = _Defaults(self.cycle.default_headers)
             cast(dict[str, Any], self.scope)[CORK] = cork
+            if version == "1.0":  # such a client knows no chunks (RFC 9112 §7.1)
+                self.cycle.chunked_encoding, self.cycle.expected_content_length = False, cast(int, _Unbounded())
 
     def on_body(self, body: bytes) -> None:
         self._content += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._again:
+            return
         self._in_body = False
         super().on_message_complete()
         if not self._busy():  # the end of a body whose request was answered before
@@ -281,7 +304,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def stalled(self, now: float) -> float:
         """Seconds for which the client has taken nothing of what there is for it."""
-        return self.sent.stalled(self.transport.get_write_buffer_size(), now)
+        unsent = self.transport.get_write_buffer_size()
+        return self.sent.stalled(unsent + in_kernel(self.transport) if unsent else 0, now)
 
     def abort(self) -> None:
         """End the connection without waiting for the client to take anything."""
@@ -303,8 +327,22 @@ class HttpProtocol(HttpToolsProtocol):
             taker = self.transport.get_protocol()
             if rest and taker is not self and not self.transport.is_closing():
                 cast(asyncio.Protocol, taker).data_received(rest)
+        elif self._again:
+            self._parse_again(rest)
         elif rest:  # h2c and the like: ignored, and what follows is the next request (RFC 9110 §7.8)
             self.data_received(rest)
+
+    def _parse_again(self, rest: bytes) -> None:
+        """Read a request with a body once more without its wish for another protocol.
+
+        httptools takes such a request to end with its head. Its body would be read as the next request: a way to
+        smuggle one past a proxy that knows better.
+        """
+        self._again = False
+        head = judge.without_upgrade(self.parser.get_method(), self.url, self.headers)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(head + rest)
 
     def handle_websocket_upgrade(self) -> None:
         if self._busy():

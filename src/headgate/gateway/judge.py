@@ -74,7 +74,7 @@ def refusal(method: bytes, target: bytes, version: str, headers: Sequence[Header
     coded = any(name == b"transfer-encoding" for name, _ in headers)
     if coded and version == "1.0":
         return _OLD_CODING
-    if handshake and (coded or any(name == b"content-length" and value != b"0" for name, value in headers)):
+    if handshake and has_body(headers):
         return _HANDSHAKE_BODY
     if target.startswith(b"/"):
         return _FRAGMENT if b"#" in target else None
@@ -90,6 +90,22 @@ def origin_form(target: bytes) -> bytes:
         return target
     rest = match[3]
     return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def has_body(headers: Sequence[Header]) -> bool:
+    """Whether a body follows this head (RFC 9112 §6.3)."""
+    return any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers)
+
+
+def without_upgrade(method: bytes, target: bytes, headers: Sequence[Header]) -> bytes:
+    """The same head without its wish to go on in another protocol."""
+    lines = [b"%s %s HTTP/1.1" % (method, target)]
+    for name, value in headers:
+        if name == b"connection":
+            value = b", ".join(part for part in map(bytes.strip, value.split(b",")) if part.lower() != b"upgrade")
+        if name != b"upgrade":
+            lines.append(b"%s: %s" % (name, value))
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def _judge_absolute(target: bytes, host: bytes | None) -> Page | None:
