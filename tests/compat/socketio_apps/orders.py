@@ -1,0 +1,57 @@
+"""Emits from everywhere: jobs, views, threads; and recovery, which the settings turn on."""
+
+from __future__ import annotations
+
+import headgate
+from flask import Flask, request
+from flask_socketio import SocketIO, emit, join_room
+
+app = Flask(__name__)
+gate = headgate.Headgate(app)
+socketio = SocketIO(app, ping_interval=1, ping_timeout=1)
+
+
+@socketio.on("connect")
+def connect(auth):
+    join_room("orders")
+
+
+@socketio.on("disconnect")
+def gone(reason):
+    socketio.emit("left", reason, to="watchers")
+
+
+@socketio.on("watch")
+def watch():
+    join_room("watchers")
+    return request.sid
+
+
+@socketio.on("flash")
+def flash(text):
+    socketio.emit("flash", text, to=request.sid, volatile=True)
+
+
+@gate.job
+def report(job, number: int) -> int:
+    for part in range(number):
+        socketio.emit("reported", part, to="orders")
+    return number
+
+
+@socketio.on("report")
+def start(number):
+    return report.enqueue(number).id
+
+
+@app.post("/emit/<int:number>")
+def emit_some(number):
+    for part in range(number):
+        socketio.emit("order", part, to="orders")
+    return "", 204
+
+
+@socketio.on("echo")
+def echo(value):
+    emit("echoed", value)
+    return value
