@@ -21,3 +21,8 @@ def first_line(sent: float) -> float:
 @gate.job(queue="parked")
 def parked(number: int, text: str) -> None:
     """Never run here: what is measured is accepting it."""
+
+
+@gate.job(queue="served")
+def nothing() -> None:
+    """What is measured is all that is around it."""

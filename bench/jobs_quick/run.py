@@ -19,6 +19,8 @@ from tests.support.headgate import Headgate
 
 HERE = Path(__file__).parent
 ROUNDS, SECONDS, JOBS, PRODUCERS = 5, 5.0, 300, 8
+BURST = 20_000
+"""Jobs that do nothing, put at once."""
 
 
 def percentile(values: list[float], percent: float) -> float:
@@ -36,6 +38,7 @@ def turn(seconds: float, jobs: int) -> dict[str, float]:
         with Headgate("app:app", folder, *options, app_folder=HERE) as server:
             alone = producers(server, 1, seconds)
             many = producers(server, PRODUCERS, seconds)
+            burst = json.loads(_start(server, "burst.py", str(BURST)).communicate(timeout=120)[0])
             idle = json.loads(_start(server, "consumer.py", str(jobs)).communicate(timeout=120)[0])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -47,6 +50,7 @@ def turn(seconds: float, jobs: int) -> dict[str, float]:
         "many_rate": many["rate"],
         "many_p50": percentile(many["times"], 50),
         "many_p99": percentile(many["times"], 99),
+        "noop_rate": burst["rate"],
         "first_p50": percentile(idle["first"], 50),
         "first_p99": percentile(idle["first"], 99),
         "result_p50": percentile(idle["result"], 50),
@@ -109,6 +113,7 @@ def _result(row: dict[str, float], raw: list[dict[str, float]], rounds: int, sec
     rows = [
         ["enqueue, one producer", *_times(row, "alone"), f"{row['alone_rate']:,.0f}"],
         [f"enqueue, {PRODUCERS} producers", *_times(row, "many"), f"{row['many_rate']:,.0f}"],
+        ["jobs that do nothing, 2 job workers", "–", "–", f"{row['noop_rate']:,.0f}"],
         ["enqueue → first line of the job, idle", *_times(row, "first"), "–"],
         ["enqueue → result in the caller, idle", *_times(row, "result"), "–"],
     ]
@@ -121,12 +126,20 @@ def _result(row: dict[str, float], raw: list[dict[str, float]], rounds: int, sec
             f" fresh data folder; the disk alone takes {milliseconds(row['fsync_p50'])} ms (p50) to sync 4 KiB",
             f"producers are processes of their own that enqueue one job after the other for {seconds:g} s,"
             " 200 bytes of arguments each, into a queue that no worker serves",
+            f"{BURST:,} jobs that do nothing are put with `enqueue_many` and run by 2 job workers, results kept",
             f"idle: {jobs} jobs, one every 20 ms after the one before has ended, 2 job workers",
         ],
         tables=[Table("Medians of the rounds", ["what", "p50 ms", "p99 ms", "jobs/s"], rows)],
         ratios=[
             Ratio("durable enqueue, p50", f"{milliseconds(row['alone_p50'])} ms", "≤ 1 ms", row["alone_p50"] <= 0.001),
             Ratio("enqueues/s, 8 producers", f"{row['many_rate']:,.0f}", "≥ 5,000", row["many_rate"] >= 5000),
+            Ratio("no-op jobs/s, 2 workers", f"{row['noop_rate']:,.0f}", "≥ 4,000", row["noop_rate"] >= 4000),
+            Ratio(
+                "enqueue → result, p50", f"{milliseconds(row['result_p50'])} ms", "≤ 3 ms", row["result_p50"] <= 0.003
+            ),
+            Ratio(
+                "enqueue → result, p99", f"{milliseconds(row['result_p99'])} ms", "≤ 15 ms", row["result_p99"] <= 0.015
+            ),
             Ratio(
                 "enqueue → first line, p50", f"{milliseconds(row['first_p50'])} ms", "≤ 3 ms", row["first_p50"] <= 0.003
             ),
