@@ -86,6 +86,50 @@ class Redis:
         self.close()
 
 
+class Sentinel:
+    """One sentinel that watches a master and its replica, and fails over within seconds.
+
+    Args:
+        master: watched, and the replicas that it has.
+    """
+
+    NAME = "main"
+
+    def __init__(self, master: Redis) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hg-sentinel-", dir="/tmp"))
+        self.port = free_port()
+        config = self.folder / "sentinel.conf"
+        config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
+            f"sentinel monitor {self.NAME} 127.0.0.1 {master.port} 1\n"
+            f"sentinel down-after-milliseconds {self.NAME} 500\nsentinel failover-timeout {self.NAME} 5000\n"
+        )
+        command = [program("redis-server"), str(config), "--sentinel"]
+        self.process = Process("sentinel", command, self.folder).wait_ready(self._knows_replica)
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.port}/{self.NAME}"
+
+    def close(self) -> None:
+        self.process.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _knows_replica(self) -> bool:
+        try:
+            with redis.Redis(port=self.port, socket_timeout=5) as client:
+                said = client.execute_command("SENTINEL MASTER", self.NAME)
+            return int(said["num-slaves"]) > 0 and said["is_master_down"] is False
+        except (redis.RedisError, KeyError):
+            return False
+
+
 class RedisCluster:
     """Three masters that share the slots."""
 

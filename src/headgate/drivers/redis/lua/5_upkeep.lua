@@ -5,7 +5,7 @@
 local function mind_the_gap(lease)
   local beat = tonumber(call('GET', P .. 'beat') or 0)
   call('SET', P .. 'beat', NOW)
-  if math.abs(NOW - beat) < lease / 3 then return end
+  if math.abs(NOW - beat) < math.max(3, lease / 3) then return end  -- looks are a second apart
   for _, id in ipairs(call('ZRANGE', P .. 'lease', 0, -1)) do call('ZADD', P .. 'lease', NOW + lease, id) end
 end
 
