@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -46,6 +47,42 @@ def listing(records: Sequence[JobRecord], now: float) -> Table:
             _what(record),
         )
     return table
+
+
+def at_work(records: Sequence[JobRecord], now: float) -> Table:
+    """The running jobs, each with how far it is."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("running", "function", "worker", "for", "progress", ""):
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for record in records:
+        share = _share(record.progress)
+        table.add_row(
+            record.id,
+            Text(record.spec.function),
+            Text(record.worker or ""),
+            ago(_took(record, now)),
+            "" if share is None else ProgressBar(total=1.0, completed=share, width=20),
+            Text(_progress(record.progress) if isinstance(record.progress, dict) else ""),
+        )
+    return table
+
+
+def dead_letters(records: Sequence[JobRecord], now: float) -> Table:
+    """The latest jobs that failed for good, each with its reason in a line."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("failed", "function", "ago", "reason"):
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for record in records:
+        ended = None if record.finished_at is None else now - record.finished_at
+        table.add_row(record.id, Text(record.spec.function), ago(ended), _what(record))
+    return table
+
+
+def _share(progress: Any) -> float | None:
+    done, total = (progress.get("done"), progress.get("total")) if isinstance(progress, dict) else (None, None)
+    if isinstance(done, int | float) and isinstance(total, int | float) and total > 0:
+        return min(1.0, max(0.0, done / total))
+    return None
 
 
 def card(record: JobRecord, now: float) -> RenderableType:
@@ -131,7 +168,11 @@ def _text(value: Any) -> str:
 def _shown(value: Any) -> Any:
     """Bytes in words: as JSON would have them they say nothing."""
     if isinstance(value, msgspec.msgpack.Ext):
-        return f"(pickled, {len(bytes(value.data)):,} bytes)" if value.code == PICKLED else f"({len(bytes(value.data)):,} bytes)"
+        return (
+            f"(pickled, {len(bytes(value.data)):,} bytes)"
+            if value.code == PICKLED
+            else f"({len(bytes(value.data)):,} bytes)"
+        )
     if isinstance(value, bytes):
         return f"({len(value):,} bytes)"
     if isinstance(value, dict):

@@ -16,9 +16,12 @@ from headgate.cli.console import out
 from headgate.cli.engine import where_options, with_engine
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 ENDED: Final = [state for state in JobState if state.terminal]
+SHOWN: Final = 10
+"""Jobs of a kind in the live view."""
 AT_ONCE: Final = 1_000
 """Jobs forgotten in one commit, so that a large purge holds nobody up."""
 
@@ -69,7 +72,7 @@ def stats(as_json: bool, **where: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per look.")
 @where_options
 def watch(every: float, looks: int | None, as_json: bool, **where: str | None) -> None:
-    """Look on: counts by queue and state, and how many jobs end per second."""
+    """Look on: counts by queue and state, jobs ended per second, what runs and how far, what failed last."""
 
     async def look_on(engine: Engine) -> None:
         await _json_looks(engine, every, looks) if as_json else await _live_looks(engine, every, looks)
@@ -129,9 +132,22 @@ async def _live_looks(engine: Engine, every: float, looks: int | None) -> None:
     pace, done = Pace(), 0
     with Live(console=out(), auto_refresh=False) as live:
         while True:
-            counts = await engine.jobs.stats()
-            live.update(table_of(counts, pace.at(time.monotonic(), counts)), refresh=True)
+            live.update(await _view(engine, pace), refresh=True)
             done += 1
             if done == looks:
                 return
             await asyncio.sleep(every)
+
+
+async def _view(engine: Engine, pace: Pace) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    from headgate.cli.jobview import at_work, dead_letters
+
+    counts, now = await engine.jobs.stats(), time.time()
+    parts: list[Any] = [table_of(counts, pace.at(time.monotonic(), counts))]
+    for state, view in ((JobState.RUNNING, at_work), (JobState.FAILED, dead_letters)):
+        if records := await engine.jobs.find(states=[state], most=SHOWN):
+            parts += [Text(), view(records, now)]
+    return Group(*parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,8 +11,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from headgate.base.model import Failure, JobRecord, JobSpec, JobState
-from headgate.cli.console import ago, size
-from headgate.cli.jobview import card, listing
+from headgate.cli.console import ago, place, size
+from headgate.cli.jobview import at_work, card, dead_letters, listing
 from headgate.cli.overview import overview
 from headgate.cli.startup import table
 from headgate.cli.stop import under_way
@@ -233,3 +234,37 @@ def test_stop_names_what_is_under_way() -> None:
     }
     assert under_way(status) == ["the job shop:reprice", "3 requests"]
     assert under_way({"processes": [process("jobs"), process("app", "fast", stats={"busy": 0})]}) == []
+
+
+def test_the_live_view_of_jobs_shows_how_far_and_why_not() -> None:
+    spec = JobSpec(id="0" * 32, function="shop:reprice", arguments=b"")
+    running = JobRecord(
+        spec=spec, state=JobState.RUNNING, worker="jobs-0", started_at=90.0, progress={"done": 3, "total": 12}
+    )
+    text = drawn(at_work([running, msgspec.structs.replace(running, progress={"note": "loading"})], now=100.0))
+    assert "shop:reprice jobs-0 10 s" in text
+    assert "3/12 (25 %)" in text
+    assert "loading" in text
+    failed = JobRecord(
+        spec=spec, state=JobState.FAILED, finished_at=40.0, failure=Failure("ValueError", "no such table\nat all")
+    )
+    text = drawn(dead_letters([failed], now=100.0))
+    assert "shop:reprice 60 s ValueError: no such table" in text
+    assert "at all" not in text
+
+
+def test_bytes_and_long_values_are_told_in_words() -> None:
+    packed = msgspec.msgpack.encode([[b"x" * 5000, "y" * 9000], {}])
+    record = JobRecord(spec=JobSpec(id="1", function="f", arguments=packed), state=JobState.QUEUED)
+    text = drawn(card(record, now=1.0)).replace("\n", "")
+    assert "(5,000 bytes)" in text.replace("(5,000bytes)", "(5,000 bytes)")
+    assert "--json has them all" in text
+
+
+def test_a_path_is_told_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert place(tmp_path / "data") == "data"
+    long = place(f"/srv/{'x' * 200}/data")
+    assert len(long) == 60
+    assert long.startswith("/srv/x")
+    assert long.endswith("x/data")
