@@ -95,6 +95,9 @@ def test_the_page_has_tables_verdicts_and_plots(tmp_path: Path, monkeypatch: pyt
     text = render.page().read_text()
     assert "| Headgate | 2 |" in text
     assert "| half | 0.5 × | ≥ 1 | **no** |" in text
+    glance = text[text.index("## At a glance") : text.index("## A sample")]
+    assert "1 of 2 bars were met." in glance
+    assert glance.index("[A sample](#a-sample) | half") < glance.index("[A sample](#a-sample) | twice")
     assert "![Rates & times](benchmarks/sample-1.svg)" in text
     assert "a chip, 2 cores" in text
     assert (tmp_path / "benchmarks" / "sample-1.svg").exists()
