@@ -19,8 +19,8 @@ documentation recommends. Latencies count from the moment at which a click was *
 model), so that a stalled server cannot hide its stall by slowing its users. Ratios below two are ties on the
 shared machines that these were measured on.
 
-`python -m bench.run NAME` measures one anew, `--quick` shows in a minute or two what it does, and `--minutes 5` measures
-as many rounds as fit: the same command goes on where it stopped.
+`python -m bench.run NAME` measures one anew, `--quick` shows in a minute or two what it does, and `--minutes 5`
+measures as many rounds as fit: the same command goes on where it stopped.
 """
 OVERVIEW = ["benchmark", "statement", "measured", "bar", "met"]
 MARKS = {True: "yes", False: "**no**", None: ""}
