@@ -12,7 +12,7 @@ import pytest
 from headgate.base.frames import FrameReader, frame
 from headgate.config.settings import Settings
 from headgate.drivers.bridge import Bridge
-from headgate.drivers.embedded import wire
+from headgate.drivers.embedded import codec, wire
 from headgate.roles.choose import open_bridge
 from tests.support.contract import spec
 from tests.support.roles import RoleProcess
@@ -65,8 +65,8 @@ def test_only_the_owner_may_connect_and_a_stop_leaves_no_socket(served: Served) 
     [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         frame(b"\xc1"),
-        frame(wire.encode(wire.Stats(1))),
-        wire.framed(wire.Hello(1, wire.VERSION + 1, "from the future")),
+        frame(codec.encode(wire.Stats(1))),
+        codec.framed(wire.Hello(1, wire.VERSION + 1, "from the future")),
         b"\xff\xff\xff\xff",
     ],
     ids=["http", "no msgpack", "no greeting", "other version", "too long"],
@@ -80,21 +80,21 @@ def test_nonsense_is_cut_off_and_others_go_on(served: Served, nonsense: bytes) -
 
 def test_a_request_in_pieces_is_answered(served: Served) -> None:
     with served.dial() as raw:
-        for byte in wire.framed(wire.Hello(1, wire.VERSION, "slow")) + wire.framed(wire.Stats(2)):
+        for byte in codec.framed(wire.Hello(1, wire.VERSION, "slow")) + codec.framed(wire.Stats(2)):
             raw.sendall(bytes([byte]))
         reader, replies = FrameReader(wire.FRAME_LIMIT), list[wire.Reply]()
         while len(replies) < 2:
-            replies += [wire.decode_reply(payload) for payload in reader.feed(raw.recv(4096))]
+            replies += [codec.decode_reply(payload) for payload in reader.feed(raw.recv(4096))]
     assert replies == [wire.Welcome(1, wire.VERSION, 15.0), wire.Facts(2, {})]
 
 
 def test_a_client_that_does_not_read_costs_a_bounded_amount(served: Served) -> None:
     with served.dial() as raw:
-        raw.sendall(wire.framed(wire.Hello(1, wire.VERSION, "deaf")) + wire.framed(wire.Want(2, ["news"], True)))
+        raw.sendall(codec.framed(wire.Hello(1, wire.VERSION, "deaf")) + codec.framed(wire.Want(2, ["news"], True)))
         reader, dropped = FrameReader(wire.FRAME_LIMIT), 0
         greeted: list[wire.Reply] = []
         while len(greeted) < 2:
-            greeted += [wire.decode_reply(payload) for payload in reader.feed(raw.recv(4096))]
+            greeted += [codec.decode_reply(payload) for payload in reader.feed(raw.recv(4096))]
         before = _rss(served.process.process.pid)
         payload = b"x" * 64_000
         for _ in range(2_500):
@@ -105,7 +105,7 @@ def test_a_client_that_does_not_read_costs_a_bounded_amount(served: Served) -> N
         heard = 0
         while heard + dropped < 2_500:
             for payload in reader.feed(raw.recv(1 << 20)):
-                reply = wire.decode_reply(payload)
+                reply = codec.decode_reply(payload)
                 if isinstance(reply, wire.Said):
                     heard, dropped = heard + 1, dropped + reply.dropped
         assert dropped > 1_000
@@ -115,7 +115,7 @@ def test_a_hundred_clients_at_once(served: Served) -> None:
     sockets = [served.dial() for _ in range(100)]
     try:
         for raw in sockets:
-            raw.sendall(wire.framed(wire.Hello(1, wire.VERSION, "one of many")) + wire.framed(wire.Put(2, [spec()])))
+            raw.sendall(codec.framed(wire.Hello(1, wire.VERSION, "one of many")) + codec.framed(wire.Put(2, [spec()])))
         until(lambda: served.bridge.stats() == {"default": {"queued": 100}}, "all puts are in")
     finally:
         for raw in sockets:

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from headgate.base.errors import ProtocolError, TooLarge
 from headgate.base.frames import FrameReader
-from headgate.drivers.embedded import wire
+from headgate.drivers.embedded import codec, wire
 from headgate.drivers.embedded.wire import Message, Said
 from headgate.drivers.local.desk import Desk
 
@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for payload in self._reader.feed(data):
-                self._take(wire.decode_request(payload))
+                self._take(codec.decode_request(payload))
         except ProtocolError as exc:
             log.warning("a client of the broker is cut off: %s", exc)
             self.close()
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
 
 def _framed(message: Message) -> bytes:
     try:
-        return wire.framed(message)
+        return codec.framed(message)
     except TooLarge as exc:
         # Sent as it is it would cut the connection, and be asked for again on the next one.
-        return wire.framed(wire.failed(message.n, exc))
+        return codec.framed(codec.failed(message.n, exc))

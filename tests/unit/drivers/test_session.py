@@ -10,14 +10,14 @@ import pytest
 
 from headgate.base.errors import EngineGone, ProtocolError, QueueFull, Unavailable
 from headgate.base.frames import FrameReader, frame
-from headgate.drivers.embedded import wire
+from headgate.drivers.embedded import codec, wire
 from headgate.drivers.embedded.session import Session
 
 NEVER = float("inf")
 
 
 def requests(data: bytes) -> list[Any]:
-    return [wire.decode_request(payload) for payload in FrameReader(wire.FRAME_LIMIT).feed(data)]
+    return [codec.decode_request(payload) for payload in FrameReader(wire.FRAME_LIMIT).feed(data)]
 
 
 def ask(
@@ -33,7 +33,7 @@ def test_a_conversation() -> None:
     assert isinstance(hello, wire.Hello)
     assert hello.version == wire.VERSION
     assert stats == wire.Stats(1)
-    session.received(wire.framed(wire.Welcome(hello.n, 1, 15.0)) + wire.framed(wire.Facts(1, {"a": {"queued": 1}})))
+    session.received(codec.framed(wire.Welcome(hello.n, 1, 15.0)) + codec.framed(wire.Facts(1, {"a": {"queued": 1}})))
     assert answers == [wire.Facts(1, {"a": {"queued": 1}})]
     assert session.welcome is not None
 
@@ -70,7 +70,7 @@ def test_an_unwanted_request_is_not_repeated_but_its_late_reply_is_heard() -> No
     session.begin()
     ask(session, wire.Take(1, "w", ["*"], 1), answers)
     session.unwanted(1)
-    session.received(wire.framed(wire.Claims(1, [])))
+    session.received(codec.framed(wire.Claims(1, [])))
     assert answers == [wire.Claims(1, [])]
     ask(session, wire.Take(2, "w", ["*"], 1), answers)
     session.unwanted(2)
@@ -80,8 +80,8 @@ def test_an_unwanted_request_is_not_repeated_but_its_late_reply_is_heard() -> No
 
 
 def test_errors_keep_their_kind_and_their_advice() -> None:
-    reply = wire.failed(7, QueueFull("full", retry_after=2.5))
-    error = wire.raised(wire.decode_reply(wire.encode(reply)))  # type: ignore[arg-type]
+    reply = codec.failed(7, QueueFull("full", retry_after=2.5))
+    error = codec.raised(codec.decode_reply(codec.encode(reply)))  # type: ignore[arg-type]
     assert isinstance(error, QueueFull)
     assert (str(error), error.retry_after) == ("full", 2.5)
 
@@ -100,13 +100,13 @@ def test_nonsense_is_a_protocol_error_and_nothing_else(seed: int) -> None:
     session.begin()
     with pytest.raises(ProtocolError):
         session.received(frame(b"\xc1" + noise.randbytes(noise.randrange(200))))
-    for decode in (wire.decode_request, wire.decode_reply):
+    for decode in (codec.decode_request, codec.decode_reply):
         with pytest.raises(ProtocolError):
             decode(msgspec.msgpack.encode(["no such message", noise.random()]))
 
 
 def test_pieces_of_any_size_are_the_same_conversation() -> None:
-    stream = b"".join(wire.framed(wire.Number(n, n * n)) for n in range(1, 50))
+    stream = b"".join(codec.framed(wire.Number(n, n * n)) for n in range(1, 50))
     session, answers = Session("test", lambda reply: None), list[Any]()
     session.begin()
     for n in range(1, 50):

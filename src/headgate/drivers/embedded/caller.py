@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, cast
 
 from headgate.base.clock import Clock
 from headgate.base.errors import HeadgateError, ProtocolError, Unavailable
-from headgate.drivers.embedded import wire
+from headgate.drivers.embedded import codec, wire
 from headgate.drivers.embedded.session import Session
 from headgate.drivers.embedded.wire import Message, Pushed, Reply, Said
 
@@ -156,7 +156,7 @@ class SocketCaller:
 
     def tell(self, message: Message) -> None:
         if self._session.connected:
-            self._send(wire.framed(message))
+            self._send(codec.framed(message))
 
     def status(self) -> dict[str, Any]:
         return {"path": str(self.path), "connected": self._session.connected, "reconnects": max(0, self._reconnects)}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from headgate.base.errors import EngineGone, HeadgateError, Unavailable
 from headgate.base.frames import FrameReader
-from headgate.drivers.embedded import wire
+from headgate.drivers.embedded import codec, wire
 from headgate.drivers.embedded.wire import Message, Pushed, Reply, Said
 
 Answered = Callable[[Reply | HeadgateError], None]
@@ -59,7 +59,7 @@ class Session:
         Raises:
             TooLarge: it would cut the connection; it was not begun.
         """
-        data = wire.framed_request(request)
+        data = codec.framed_request(request)
         if not self.connected and not repeat:
             answered(Unavailable("there is no connection to the broker; the request was not sent. Is it running?"))
             return b""
@@ -84,7 +84,7 @@ class Session:
         self.welcome = None
         self._reader = FrameReader(wire.FRAME_LIMIT)
         hello = wire.Hello(self.number(), wire.VERSION, self.client, self.worker, self.held)
-        return wire.framed(hello) + b"".join(pending.data for pending in self._pending.values())
+        return codec.framed(hello) + b"".join(pending.data for pending in self._pending.values())
 
     def received(self, data: bytes) -> None:
         """Bytes from the broker: tells each reply to whoever asked.
@@ -93,7 +93,7 @@ class Session:
             ProtocolError: they are not what a broker says; the connection must be given up.
         """
         for payload in self._reader.feed(data):
-            reply = wire.decode_reply(payload)
+            reply = codec.decode_reply(payload)
             if isinstance(reply, Pushed | Said):
                 self._pushed(reply)
             elif isinstance(reply, wire.Welcome):
@@ -127,7 +127,7 @@ class Session:
     def _answer(self, reply: Reply) -> None:
         pending = self._pending.pop(reply.n, None)
         if pending is not None:
-            pending.answered(wire.raised(reply) if isinstance(reply, wire.Failed) else reply)
+            pending.answered(codec.raised(reply) if isinstance(reply, wire.Failed) else reply)
 
     def _late(self) -> HeadgateError:
         if self.connected:

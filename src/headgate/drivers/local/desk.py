@@ -18,7 +18,7 @@ from typing import Any, Final
 from headgate.base.clock import Clock
 from headgate.base.errors import HeadgateError, Unavailable
 from headgate.base.model import CANCELS
-from headgate.drivers.embedded import wire
+from headgate.drivers.embedded import codec, wire
 from headgate.drivers.embedded.wire import Message, Request
 from headgate.drivers.local import claims, waits
 from headgate.drivers.local.hearers import Hearers
@@ -160,7 +160,7 @@ class Desk:
             if isinstance(request, wire.Take):
                 return  # it waits on, and is looked at again with every tick
             if peer is not None and isinstance(request, Message):
-                peer.send(wire.failed(request.n, _undone(exc, self.store.path)))
+                peer.send(codec.failed(request.n, _undone(exc, self.store.path)))
 
     def _recover(self, exc: Exception) -> None:
         if not isinstance(exc, sqlite3.Error):
@@ -224,7 +224,7 @@ class Desk:
         try:
             return carry_out(self._parts, peer, request)
         except HeadgateError as exc:
-            return wire.failed(request.n, exc) if isinstance(request, Message) else None
+            return codec.failed(request.n, exc) if isinstance(request, Message) else None
 
     # ------------------------------------------------------------------ time
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from headgate.base.clock import Clock, SystemClock
 from headgate.base.errors import Unavailable
-from headgate.drivers.embedded import wire
+from headgate.drivers.embedded import codec, wire
 from headgate.drivers.embedded.caller import PATIENCE, Make
 from headgate.drivers.embedded.client import PortsEngine
 from headgate.drivers.embedded.wire import Message, Pushed, Reply, Said
@@ -46,7 +46,7 @@ class Loopback:
             await desk.stop()
             desk.store.close()
         for answered in list(self._pending.values()):
-            answered(wire.failed(0, Unavailable("the memory engine was closed")))
+            answered(codec.failed(0, Unavailable("the memory engine was closed")))
 
     async def ask(
         self,
@@ -67,7 +67,7 @@ class Loopback:
                 unwanted(reply)
 
         n = self.number()
-        request = wire.decode_request(wire.encode_request(make(n)))
+        request = codec.decode_request(codec.encode_request(make(n)))
         self._pending[n] = answered
         self._desk.submit(self, request)
         try:
@@ -77,12 +77,12 @@ class Loopback:
                 unwanted(future.result())
             raise
         if isinstance(reply, wire.Failed):
-            raise wire.raised(reply)
+            raise codec.raised(reply)
         return reply
 
     def tell(self, message: Message) -> None:
         if self._desk is not None:
-            self._desk.submit(self, wire.decode_request(wire.encode(message)))
+            self._desk.submit(self, codec.decode_request(codec.encode(message)))
 
     def number(self) -> int:
         return next(self._numbers)
@@ -93,7 +93,7 @@ class Loopback:
     # The desk's side: this is its only peer.
 
     def send(self, message: Message) -> None:
-        reply = wire.decode_reply(wire.encode(message))
+        reply = codec.decode_reply(codec.encode(message))
         if isinstance(reply, Pushed | Said):
             self.pushed(reply)
         elif (answered := self._pending.pop(reply.n, None)) is not None:
