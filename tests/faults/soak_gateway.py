@@ -62,7 +62,7 @@ def tell(storm: Storm, took: float, start: dict[str, Held], end: dict[str, Held]
     """What was done and what came of it."""
     print(f"\nseed {SEED}; {took:.0f} s; faults {dict(sorted(storm.done.items()))}")  # noqa: T201 - a soak tells
     print(f"steady clients saw {dict(sorted(storm.steady.seen.items()))}")  # noqa: T201
-    print(f"gateway: {({name: int(value) for name, value in figures.items() if value})}")  # noqa: T201
+    print(f"gateway: { ({name: int(value) for name, value in figures.items() if value}) }")  # noqa: T201
     for name in start:
         for when, one in (("start", start[name]), ("end", end[name])):
             print(  # noqa: T201

@@ -40,15 +40,17 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 def test_nothing_acknowledged_is_lost_under_random_faults(tmp_path: Path) -> None:
-    with Redis(DURABLE) as server, Proxy(server.port) as proxy:
-        with redis_crew(tmp_path, server, workers=0, job_lease=2.0) as crew:
-            crew.move(f"redis://127.0.0.1:{proxy.port}/0")
-            for _ in range(2):
-                crew.start_worker()
-            ledger = RedisLedger(crew, 1, proxy)
-            ledger.run(seconds=8)
-            ledger.reckon()
-            assert len(ledger.acknowledged) > 20
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Redis(DURABLE))
+        proxy = stack.enter_context(Proxy(server.port))
+        crew = stack.enter_context(redis_crew(tmp_path, server, workers=0, job_lease=2.0))
+        crew.move(f"redis://127.0.0.1:{proxy.port}/0")
+        for _ in range(2):
+            crew.start_worker()
+        ledger = RedisLedger(crew, 1, proxy)
+        ledger.run(seconds=8)
+        ledger.reckon()
+        assert len(ledger.acknowledged) > 20
 
 
 def test_without_persistence_a_restart_loses_what_waited_and_all_goes_on(tmp_path: Path) -> None:
