@@ -23,9 +23,14 @@ def allow(stream: str, access: str) -> bool:
 @gate.job
 def count(job: JobContext, most: int, pause: float = 0.0) -> int:
     for number in range(1, most + 1):
-        job.progress(number, most)
+        job.log(f"{number} of {most}", done=number)  # unlike progress, each of them is kept
         time.sleep(pause)
     return most
+
+
+@gate.job
+def fail(job: JobContext) -> None:
+    raise RuntimeError("on purpose")
 
 
 @gate.socket("/ws")
@@ -43,6 +48,11 @@ def ws(sock: Socket, message: dict[str, Any]) -> dict[str, Any] | None:
     return {"error": "unknown"}
 
 
+@app.get("/page")
+def page() -> str:
+    return "<!doctype html><title>streams</title><link rel=icon href=data:,>"
+
+
 @app.post("/append/<path:name>")
 def append(name: str) -> dict[str, Any]:
     stream = gate.stream(name)
@@ -58,3 +68,8 @@ def publish(channel: str) -> dict[str, Any]:
 @app.post("/count/<int:most>")
 def start(most: int) -> Any:
     return count.enqueue(most, 0.01).accepted()
+
+
+@app.post("/fail")
+def start_failing() -> Any:
+    return fail.enqueue().accepted()

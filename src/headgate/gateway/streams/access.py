@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from headgate.base.errors import Full
-from headgate.base.tokens import STREAM, STREAM_WRITE, Tokens
+from headgate.base.tokens import JOB, STREAM, STREAM_WRITE, Tokens
 from headgate.gateway.bodies import Body
 from headgate.gateway.calls import Call, Expired, Gone, Lost, TimedOut
 from headgate.gateway.exchange import Exchange
@@ -24,6 +24,7 @@ log = logging.getLogger("headgate.gateway")
 
 HOOK: Final = "/-/streams-access"
 """The app's route that is asked: `?stream=NAME&access=read|write`; 2xx allows, anything else refuses."""
+JOBS: Final = "jobs/"
 READ: Final = "read"
 WRITE: Final = "write"
 _BODY: Final = frozenset([b"content-length", b"content-type", b"transfer-encoding", b"expect"])
@@ -49,8 +50,12 @@ class Access:
     def by_token(self, scope: Message, stream: str, right: str, token: str) -> bool:
         """Whether the request carries a capability, in its address or as a bearer (RFC 6750 §2.1)."""
         given = token or _bearer(scope["headers"])
-        for_writing = self._tokens.allows(given, STREAM_WRITE, stream)
-        return for_writing or (right == READ and self._tokens.allows(given, STREAM, stream))
+        good = [self._tokens.allows(given, STREAM_WRITE, stream)]
+        if right == READ:
+            good.append(self._tokens.allows(given, STREAM, stream))
+            if stream.startswith(JOBS):  # a job's address is good for its stream
+                good.append(self._tokens.allows(given, JOB, stream.removeprefix(JOBS)))
+        return any(good)
 
     async def by_app(self, scope: Message, stream: str, right: str) -> bool:
         """Whether the app lets this client; False when it has no hook.
