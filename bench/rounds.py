@@ -25,10 +25,11 @@ class Unfinished(Exception):
 
 
 class Budget:
-    """How long this process may go on measuring. Without a limit it is never over."""
+    """How long this process may go on measuring, and how many rounds are enough. Without limits, as asked for."""
 
     def __init__(self) -> None:
         self.end = float("inf")
+        self.most_rounds = 1_000_000
 
     def set(self, minutes: float) -> None:
         self.end = time.monotonic() + 60 * minutes
@@ -52,7 +53,7 @@ class Rounds:
 
     def __init__(self, name: str, keys: Iterable[str], rounds: int, *, keep: bool) -> None:
         self.name = name
-        self.rounds = rounds
+        self.rounds = min(rounds, BUDGET.most_rounds)
         self._path = KEPT / f"{name}.json" if keep else None
         self.raw: dict[str, list[Row]] = {key: [] for key in keys}
         self._longest: dict[str, float] = {}

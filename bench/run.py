@@ -55,7 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="+", choices=[*names(), "all", "render"], metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="short runs, nothing written")
     parser.add_argument("--minutes", type=float, help="stop in time, and go on with the next run")
+    parser.add_argument("--rounds", type=int, help="be content with so many rounds; the page says how many it were")
     given = parser.parse_args(arguments)
+    if given.rounds is not None:
+        BUDGET.most_rounds = given.rounds
     if given.minutes is not None:
         BUDGET.set(given.minutes)
     wanted = names() if "all" in given.names else [name for name in given.names if name != "render"]

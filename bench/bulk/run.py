@@ -161,7 +161,7 @@ def measure(quick: bool = False) -> Result:
         {way: medians[f"read {way}"] for way in READS},
         {way: medians[f"beside {way}"] for way in BESIDE},
         raw,
-        (rounds, rows, many),
+        (turns.rounds, rows, many),
     )
     turns.done()
     return result

@@ -58,7 +58,7 @@ def measure(quick: bool = False) -> Result:
     raw = turns.run(
         lambda name: turn(HOSTS[name], seconds), lambda name, row: f"{HOSTS[name].label}: {row['rate']:,.0f}/s"
     )
-    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, rounds, seconds)
+    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, turns.rounds, seconds)
     turns.done()
     return result
 

@@ -28,7 +28,9 @@ def measure(quick: bool = False) -> Result:
     lost = crashes.run(
         lambda _: crash_round(CRASH), lambda _, row: ", ".join(f"{k} {shown(v)}" for k, v in row.items())
     )
-    result = _result({key: median_row(rows) for key, rows in raw.items()}, median_row(lost["all"]), {**raw, **lost})
+    result = _result(
+        speed.rounds, {key: median_row(rows) for key, rows in raw.items()}, median_row(lost["all"]), {**raw, **lost}
+    )
     speed.done()
     crashes.done()
     return result
@@ -40,7 +42,7 @@ def _cells(row: Row) -> list[str]:
     return [*rates, *times]
 
 
-def _result(speed: dict[str, Row], crash: Row, raw: dict[str, Any]) -> Result:
+def _result(rounds: int, speed: dict[str, Row], crash: Row, raw: dict[str, Any]) -> Result:
     columns = ["engine", "enqueues/s", "… each on disk", "jobs/s", "first line p50 ms", "p99", "result p50 ms", "p99"]
     again = ["engine", "its process killed: runs again after s", "all workers killed and started again", "settings"]
     again_rows = [
@@ -51,7 +53,7 @@ def _result(speed: dict[str, Row], crash: Row, raw: dict[str, Any]) -> Result:
         name="jobs",
         title="Jobs: engines side by side",
         question="How fast does each engine take and run small jobs, and how soon does a killed one run again?",
-        setup=_setup(),
+        setup=_setup(rounds),
         tables=[
             Table(
                 "Small jobs, one producer, 2 worker processes; medians",
@@ -74,9 +76,9 @@ def _result(speed: dict[str, Row], crash: Row, raw: dict[str, Any]) -> Result:
     )
 
 
-def _setup() -> list[str]:
+def _setup(rounds: int) -> list[str]:
     return [
-        f'{ROUNDS} interleaved rounds. Peers on a Redis of their own with its defaults (nothing is synced); "each on'
+        f'{rounds} interleaved rounds. Peers on a Redis of their own with its defaults (nothing is synced); "each on'
         " disk\": enqueues/s with `appendonly yes, appendfsync always`, which is what Headgate's enqueue always does",
         f"enqueues: one producer for {PARK:g} s, no worker running. jobs/s: jobs that wait already, from the moment at"
         " which a tenth of them has run; each appends 16 bytes to a file, results are kept",

@@ -111,7 +111,7 @@ def measure(quick: bool = False) -> Result:
     rounds = 1 if quick else ROUNDS
     turns = Rounds("reload", HOSTS, rounds, keep=not quick)
     raw = turns.run(lambda name: turn(HOSTS[name]), lambda name, row: f"{HOSTS[name].label}: {row}")
-    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, rounds)
+    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, turns.rounds)
     turns.done()
     return result
 

@@ -108,7 +108,7 @@ def measure(quick: bool = False) -> Result:
     raw = turns.run(
         lambda name: turn(HOSTS[name], megabytes), lambda name, row: f"{HOSTS[name].host.label}: {_cells(row)}"
     )
-    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, rounds, megabytes)
+    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, turns.rounds, megabytes)
     turns.done()
     return result
 

@@ -123,7 +123,7 @@ def measure(quick: bool = False) -> Result:
         lambda name: turn(HOSTS[name], sockets, MESSAGES, seconds),
         lambda name, row: f"{HOSTS[name].host.label}: {', '.join(_cells(row))}",
     )
-    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, (rounds, sockets, seconds))
+    result = _result({name: median_row(rows) for name, rows in raw.items()}, raw, (turns.rounds, sockets, seconds))
     turns.done()
     return result
 

@@ -86,7 +86,7 @@ def measure(quick: bool = False) -> Result:
             lambda name: turn(HOSTS[name], postgres, seconds, SEED + len(turns.raw[name])),
             lambda name, row: f"{HOSTS[name].label}: {_brief(row)}",
         )
-    result = _result(raw, rounds, seconds)
+    result = _result(raw, turns.rounds, seconds)
     turns.done()
     return result
 

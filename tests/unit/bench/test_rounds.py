@@ -18,6 +18,7 @@ class Turns:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
         self.calls: list[str] = []
         self.most = most
+        self.most_rounds = 9
         monkeypatch.setattr(rounds, "BUDGET", self)
 
     def allows(self, _: float) -> bool:
@@ -67,6 +68,13 @@ def test_turns_of_another_day_are_measured_again(monkeypatch: pytest.MonkeyPatch
     turn = Turns(monkeypatch, 9)
     play(turn)
     assert len(turn.calls) == 4
+
+
+def test_fewer_rounds_may_be_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = Turns(monkeypatch, 9)
+    turn.most_rounds = 1
+    turns, raw = play(turn)
+    assert (turns.rounds, turn.calls, len(raw["a"])) == (1, ["a", "b"], 1)
 
 
 def test_a_budget_ends_before_a_turn_that_would_not_fit() -> None:
