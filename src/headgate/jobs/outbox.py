@@ -84,7 +84,7 @@ class Outbox:
                 self._empty.set()
 
     async def _hand_over(self, batch: Sequence[End]) -> None:
-        speaking = [self._events(end.run) for end in batch if end.run.has_pending()]
+        speaking = [self._events(end.run) for end in batch if end.run.unsaid()]
         if speaking:
             await asyncio.gather(*speaking)
         try:
@@ -96,7 +96,7 @@ class Outbox:
             self._closed(end, accepted)
 
     async def _events(self, run: Run) -> None:
-        while run.has_pending() and not run.lost and not await self._report(run):
+        while run.unsaid() and not run.lost and not await self._report(run):
             await self._clock.sleep(WAIT)
 
     async def _alone(self, end: End) -> bool | None:

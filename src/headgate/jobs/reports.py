@@ -54,11 +54,17 @@ class Reports:
     def look(self, run: Run) -> None:
         """Send what the run has said, if it is time."""
         self._woken.pop(run, None)
-        if not run.ended and run.has_pending() and self._clock.monotonic() - run.sent_at >= PROGRESS:
+        if run.ended or run.sending.locked():
+            return
+        if run.has_pending() and self._clock.monotonic() - run.sent_at >= PROGRESS:
             self._send(self.report(run))
 
     async def report(self, run: Run) -> bool:
         """Send what the run has said; False if it has to wait."""
+        async with run.sending:
+            return await self._report(run)
+
+    async def _report(self, run: Run) -> bool:
         events = run.pending()
         run.sent_at = self._clock.monotonic()
         try:
@@ -85,12 +91,13 @@ class Reports:
         asyncio.run_coroutine_threadsafe(self._store(run, checkpoint), self._loop).result()
 
     async def _store(self, run: Run, checkpoint: bytes) -> None:
-        events = run.pending()
-        try:
-            await self._source.progress(run.id, run.epoch, events, checkpoint)
-        except LeaseLost:
-            self._lost(run)
-            raise
-        except HeadgateError:
-            run.put_back(events)
-            raise
+        async with run.sending:
+            events = run.pending()
+            try:
+                await self._source.progress(run.id, run.epoch, events, checkpoint)
+            except LeaseLost:
+                self._lost(run)
+                raise
+            except HeadgateError:
+                run.put_back(events)
+                raise

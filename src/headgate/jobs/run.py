@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -38,6 +39,9 @@ class Run:
         self.ended = False
         """The function has returned; nothing more is said."""
         self.sent_at = float("-inf")
+        self.sending = asyncio.Lock()
+        """Held on the keeper's loop while something that the job said is on its way: one report at a time keeps their
+        order, also when one has to wait for the engine."""
         self._wake = wake
         self._store = store
         self._events: deque[NewEvent] = deque()
@@ -102,6 +106,10 @@ class Run:
 
     def has_pending(self) -> bool:
         return bool(self._events) or self._progress is not None
+
+    def unsaid(self) -> bool:
+        """On the loop: whether something waits to be sent, or may come back because it could not be."""
+        return self.has_pending() or self.sending.locked()
 
 
 class Work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -39,11 +40,18 @@ class Refusing:
     def __init__(self, source: Any) -> None:
         self._source = source
         self.settle_error: Callable[[Sequence[Settlement]], Exception | None] = lambda _: None
+        self.progress_errors: list[Exception] = []
 
     async def settle(self, worker: str, settlements: Sequence[Settlement]) -> Sequence[bool]:
         if (error := self.settle_error(settlements)) is not None:
             raise error
         return list(await self._source.settle(worker, settlements))
+
+    async def progress(self, *given: Any) -> None:
+        if self.progress_errors:
+            await asyncio.sleep(0)
+            raise self.progress_errors.pop(0)
+        await self._source.progress(*given)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)
@@ -158,6 +166,30 @@ async def test_what_a_job_said_is_in_its_stream_before_its_end(rig: Rig) -> None
     rig.end(work)
     await rig.becomes(job.id, JobState.SUCCEEDED)
     assert await kinds(rig.engine, job.id) == ["queued", "started", "log", "log", "log", "progress", "result"]
+
+
+async def test_what_had_to_wait_for_the_engine_keeps_its_order(rig: Rig) -> None:
+    job = await put(rig.engine)
+    work = await rig.work()
+    rig.source.progress_errors = [Unavailable("away"), Unavailable("away")]
+    for n in range(6):
+        work.runs[0].emit(NewEvent("log", {"message": str(n)}))
+        await rig.clock.advance(0.2)
+    rig.end(work)
+    await rig.clock.advance(2.0)
+    await rig.becomes(job.id, JobState.SUCCEEDED)
+    events = (await rig.engine.streams.read(f"jobs/{job.id}", 0)).events
+    assert [event.data["message"] for event in events if event.kind == "log"] == [str(n) for n in range(6)]
+    assert events[-1].terminal
+
+
+async def test_events_that_the_engine_will_never_take_hold_up_no_end(rig: Rig) -> None:
+    job = await put(rig.engine)
+    work = await rig.work()
+    rig.source.progress_errors = [TypeError("no such event")]
+    work.runs[0].emit(NewEvent("log", {"message": "lost"}))
+    rig.end(work)
+    await rig.becomes(job.id, JobState.SUCCEEDED)
 
 
 async def test_a_lease_is_renewed_for_as_long_as_the_job_runs(rig: Rig) -> None:
