@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from headgate.cli import shared
+from headgate.cli.blocked import blocked
 from headgate.cli.console import ago, place, size
 from headgate.cli.pools import pools
 from headgate.cli.tables import section, table
@@ -23,6 +24,7 @@ _JOB_STATES: Final = ("scheduled", "queued", "running", "succeeded", "failed", "
 def overview(status: Status) -> RenderableType:
     """All of it: head, processes, lanes, handlers, queues; parts with nothing to say are left out."""
     parts = [_head(status), _processes(status), _lanes(status), _handlers(status), _queues(status), pools(status)]
+    parts.append(blocked(status))
     if "engine" in status:
         parts[1:1] = [shared.line(status["engine"])]
         parts.append(shared.machines(status["engine"]))

@@ -24,15 +24,20 @@ EVERY: Final = 1.0
 @click.command(short_help="Show what runs.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with everything that is known.")
 @click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
+@click.option("--threads", is_flag=True, help="What each handler that runs is at, and for how long.")
 @setting_options(("data",))
 @chdir_option
-def status(as_json: bool, watch: bool, data: str | None, chdir: str | None) -> None:
+def status(as_json: bool, watch: bool, threads: bool, data: str | None, chdir: str | None) -> None:
     """Show processes, lanes and their handlers, connections and queues of the Headgate on a data folder."""
     settings = loaded({"data": data}, chdir).settings
     if watch:
         _watch(settings)
     elif as_json:
         click.echo(json.dumps(_look(settings), indent=2))
+    elif threads:
+        from headgate.cli.blocked import threads as busy
+
+        out().print(busy(_look(settings)))
     else:
         from headgate.cli.overview import overview
 

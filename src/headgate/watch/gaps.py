@@ -58,11 +58,13 @@ class Gaps:
         return gap
 
     def _why(self, late: int, slept: int, queued: int) -> str:
-        if queued >= late // 2:
-            return NO_CPU
-        if _WHO is not None and whole_process(late - queued, slept, int(sys.getswitchinterval() * 1e9)):
-            return STILL
-        return HELD
+        """By what the watchdog's own thread did: who asks for the interpreter lock wakes again and again."""
+        if _WHO is None:
+            return HELD if queued < late // 2 else NO_CPU
+        interval = int(sys.getswitchinterval() * 1e9)
+        if slept > 3 and not whole_process(max(0, late - queued), slept, interval):
+            return HELD
+        return NO_CPU if queued >= late // 2 else STILL
 
     def within(self, why: str, begin: int, end: int) -> int:
         """How much of a stretch gaps of a kind cover, ns."""

@@ -63,7 +63,9 @@ def name(stall: Stall, clues: Clues, origin: Origin, at: float) -> Incident | No
         queued=stall.queued / 1e9,
         gc=stall.gc / 1e9,
         held=stall.held / 1e9,
-        late=bool(samples) and all(sample.late or sample.at >= stall.end for sample in samples),
+        late=bool(samples)
+        and cause not in (model.GC, model.STARVED)  # these were measured, not seen
+        and all(sample.late or sample.at >= stall.end for sample in samples),
         outside=bool(samples) and all(sample.outside for sample in samples),
         stacks=spent(samples, stall),
     )

@@ -68,6 +68,8 @@ class Observer:
         self._journal = Journal(folder)
         self._observed: dict[str, Observed] = {}
         self._foreign: set[str] = set()
+        self.gone: dict[int, tuple[str, str]] = {}
+        """What could be seen of processes that have ended."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headgate-observer", daemon=True)
 
@@ -125,6 +127,7 @@ class Observer:
             self._foreign.add(entry)
 
     def _gone(self, each: Observed) -> None:
+        self.gone[each.view.pid] = (SIGHTS[each.view.cells[H_SIGHT]], each.problem)
         if each.looking is not None:
             each.looking.join(1.0)
         if not each.view.alive():
@@ -143,9 +146,9 @@ class Observer:
             return
         if not cells[H_SIGHT]:
             self._begin(each)
-        elif late or now - beat < max(3 * cells[H_TICK], LATE):
+        elif now - beat < max(3 * cells[H_TICK], LATE):
             each.looks, each.next = 0, 0
-        elif now >= each.next and SIGHTS[cells[H_SIGHT]] == "py-spy" and not stopped(each.view.pid):
+        elif not late and now >= each.next and SIGHTS[cells[H_SIGHT]] == "py-spy" and not stopped(each.view.pid):
             each.looks += 1
             each.next = now + (AGAIN if each.looks < OFTEN else 1000 * MS)
             self._begin(each)

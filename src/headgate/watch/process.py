@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from headgate.watch.watchdog import FRESH, Rules, Watchdog
 
 LONGEST: Final = 1e9
 """Seconds that stand for "for ever"."""
+LAST_WORDS: Final = 0.25
+"""Seconds that the end of a process waits for the watchdog at most."""
 START_UP: Final = 60 * SECOND
 """Imports that block so soon after the first line belong to the start."""
 
@@ -116,6 +119,7 @@ class Watch:
         self._watchdog = Watchdog(board, options.folder, rules, Origin(getpid(), name), self._tell)
         _allow(options.observer)
         start_thread(self._watchdog.run, ())
+        atexit.register(self._exit, getpid())
         return board
 
     def _tell(self, incident: Incident, span: Any) -> bool:
@@ -154,8 +158,14 @@ class Watch:
         for undo in reversed(self.undo):
             undo()
         self.undo.clear()
+        self._exit(getpid())
+
+    def _exit(self, pid: int) -> None:
+        """The process ends: what the watchdog knows is told, and the board taken away. Not by a fork's child."""
+        if pid != self._pid:
+            return
         if self._watchdog is not None:
-            self._watchdog.stop()
+            self._watchdog.stop(LAST_WORDS)
         if self._board is not None:
             self._board.remove()
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from headgate.base.errors import HeadgateError
 from headgate.watch.native import clock
 from headgate.watch.outside_samples import Seen
-from headgate.watch.stacks import Frame, Stack
+from headgate.watch.stacks import Frame, Stack, without_own
 
 TIMEOUT: Final = 10.0
 _REFUSALS: Final = ("permission denied", "operation not permitted", "eperm", "requires root", "try running again with")
@@ -77,9 +77,11 @@ def _parsed(threads: list[dict[str, Any]], begun: int) -> Seen:
     owner = 0
     for thread in threads:
         tid = int(thread.get("os_thread_id") or 0)
-        stacks[tid] = tuple(
-            Frame(str(frame["filename"]), int(frame["line"]), str(frame["name"])) for frame in thread["frames"]
-        )
+        stacks[tid] = without_own(tuple(_frame(frame) for frame in thread["frames"]))
         if thread.get("owns_gil"):
             owner = tid
     return Seen(begun, clock(), owner, stacks)
+
+
+def _frame(frame: dict[str, Any]) -> Frame:
+    return Frame(str(frame["filename"]), int(frame["line"]), str(frame["name"]).replace("<locals>.", ""))

@@ -15,7 +15,7 @@ DEEPEST: Final = 120
 _OWN: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _SITE: Final = re.compile(r".*[/\\](?:site|dist)-packages[/\\](.+)$")
 _STDLIB: Final = re.compile(r".*[/\\]lib(?:64)?[/\\]python3\.\d+[/\\](?!(?:site|dist)-packages)(.+)$")
-_LOOPS: Final = frozenset({"_run", "_run_once", "run_forever"})
+_WATCH: Final = re.compile(r"[/\\]headgate[/\\]watch[/\\]")
 
 Raw = tuple[CodeType, int]
 """A frame at one moment: its code and its instruction."""
@@ -61,7 +61,12 @@ def root(frame: FrameType | None, base: FrameType | None) -> FrameType | None:
 
 def write_out(raw: list[Raw]) -> Stack:
     """The frames with their lines."""
-    return tuple(Frame(code.co_filename, line_of(code, lasti), _name(code)) for code, lasti in raw)
+    return without_own(tuple(Frame(code.co_filename, line_of(code, lasti), _name(code)) for code, lasti in raw))
+
+
+def without_own(stack: Stack) -> Stack:
+    """A stack without the frames of the watch's own hooks."""
+    return tuple(frame for frame in stack if not _WATCH.search(frame.file))
 
 
 def line_of(code: CodeType, lasti: int) -> int:
@@ -81,7 +86,7 @@ def owner(file: str) -> str:
     """Whose code a file is: "user", "library", "stdlib", "headgate" or "python"."""
     if file.startswith("<frozen"):
         return "python"
-    if file.startswith(_OWN):
+    if file.startswith(_OWN) or _WATCH.search(file):
         return "headgate"
     if _SITE.match(file):
         return "library"
@@ -118,7 +123,7 @@ def blamed(stack: Stack) -> int:
 def _is_loop(frame: Frame) -> bool:
     """A frame of gunicorn's, a hub's or a runner's that is on every stack is nobody's fault."""
     name = module(frame.file)
-    return name in ("eventlet", "gevent", "uvloop", "gunicorn", "uvicorn") or name.startswith("headgate.watch")
+    return name in ("eventlet", "gevent", "uvloop", "gunicorn", "uvicorn")
 
 
 def importing(stack: Stack) -> bool:

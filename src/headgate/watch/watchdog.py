@@ -25,7 +25,7 @@ from headgate.watch.line import Line
 from headgate.watch.machine import Reading, debugged
 from headgate.watch.model import CAUSES, Incident, Stall
 from headgate.watch.naming import Origin, name
-from headgate.watch.native import MS, SECOND, clock, get_native_id, sleep, wall
+from headgate.watch.native import MS, SECOND, allocate_lock, clock, get_native_id, sleep, wall
 from headgate.watch.outside_samples import OutsideSamples
 from headgate.watch.stall import OpenStall
 
@@ -94,6 +94,8 @@ class Watchdog:
         self._finished: list[_Finished] = []
         self._gaps: list[tuple[Gap, int]] = []
         self._turns = 0
+        self._ended = allocate_lock()
+        self._ended.acquire()
         self._reported: list[tuple[int, int]] = []
         self._stop = False
         self.failed = 0
@@ -115,10 +117,15 @@ class Watchdog:
                 self.failed += 1
             last = now
         self.collections.remove()
+        for each in self._finished:
+            self._report(each)
+        self._ended.release()
 
-    def stop(self) -> None:
-        """End at the next turn."""
-        self._stop = True
+    def stop(self, seconds: float = 0.0) -> None:
+        """End at the next turn, what is known by then reported; waits for that for so many seconds."""
+        if not self._stop:
+            self._stop = True
+            self._ended.acquire(timeout=seconds)
 
     def turn(self, last: int, now: int) -> None:
         """One look at everything."""

@@ -37,7 +37,7 @@ def line(incident: Incident, untold: int = 0) -> str:
     if incident.statement or incident.url:
         parts.append(f"at: {incident.statement or incident.url}")
     if incident.sockets or incident.tasks:
-        parts.append(_waited(incident))
+        parts.append(waited(incident))
     if incident.late:
         parts.append("seen late, GIL-blind: the place is where it was when the interpreter lock came free")
     if incident.advice:
@@ -67,7 +67,8 @@ def _head(incident: Incident) -> str:
     return f"{call} {verb} {subject} for {time}{where}"
 
 
-def _waited(incident: Incident) -> str:
+def waited(incident: Incident) -> str:
+    """Who waited meanwhile, and for how long: `212 sockets waited up to 1.40 s`."""
     parts = []
     if incident.sockets:
         parts.append(f"{incident.sockets} socket{'s' if incident.sockets != 1 else ''}")
