@@ -16,7 +16,9 @@ from headgate.config.values import value
 
 FILE: Final = "headgate.toml"
 PREFIX: Final = "HEADGATE_"
-OTHER_VARIABLES: Final = frozenset({"HEADGATE_CHILD", "HEADGATE_PROCESSES"})
+ELSEWHERE: Final = "HEADGATE_CONFIG"
+"""Variable: the path of another file in the place of headgate.toml."""
+OTHER_VARIABLES: Final = frozenset({"HEADGATE_CHILD", "HEADGATE_PROCESSES", ELSEWHERE})
 """Variables with our prefix that are no settings."""
 
 
@@ -46,12 +48,14 @@ def load(
         ConfigError: an unknown key (the message names the nearest one) or a value that does not fit.
     """
     folder = Path(folder)
+    variables = os.environ if environ is None else environ
+    file = _file(folder, variables)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     sources = [
         ("pyproject.toml", "pyproject.toml [tool.headgate]", _pyproject(folder), False),
-        (FILE, FILE, _toml(folder / FILE), False),
-        ("environment", "environment", _environment(os.environ if environ is None else environ), True),
+        (FILE, str(file) if ELSEWHERE in variables else FILE, _toml(file), False),
+        ("environment", "environment", _environment(variables), True),
         ("flag", "flag", {key: given for key, given in (flags or {}).items() if given is not None}, True),
     ]
     for source, place, given, text in sources:
@@ -64,6 +68,16 @@ def load(
             values[name] = value(declared, raw, text=text, said=said)
             origins[name] = said
     return Loaded(Settings(**values), origins)
+
+
+def _file(folder: Path, environ: Mapping[str, str]) -> Path:
+    """headgate.toml, or what HEADGATE_CONFIG names in its place; that has to be there."""
+    named = environ.get(ELSEWHERE)
+    if not named:
+        return folder / FILE
+    if not Path(named).is_file():
+        raise ConfigError(f"{ELSEWHERE} names {named}, and there is no such file.")
+    return Path(named)
 
 
 def _pyproject(folder: Path) -> dict[str, Any]:

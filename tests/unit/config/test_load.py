@@ -147,3 +147,13 @@ def test_every_default_survives_its_own_type(tmp_path: Path, key: str) -> None:
     default = DECLARED[key].default
     flag = default if not isinstance(default, str) else str(default)
     assert getattr(load({key: flag}, folder=tmp_path, environ={}).settings, key) == default
+
+
+def test_another_file_may_be_named(tmp_path: Path) -> None:
+    (tmp_path / "headgate.toml").write_text("threads = 3\n")
+    (tmp_path / "shop.toml").write_text("workers = 5\n")
+    loaded = load(folder=tmp_path, environ={"HEADGATE_CONFIG": str(tmp_path / "shop.toml")})
+    assert (loaded.settings.workers, loaded.settings.threads) == (5, 8)
+    assert loaded.origins["workers"] == str(tmp_path / "shop.toml")
+    with pytest.raises(ConfigError, match="HEADGATE_CONFIG names nowhere.toml, and there is no such file"):
+        load(folder=tmp_path, environ={"HEADGATE_CONFIG": "nowhere.toml"})
