@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import msgspec
 
-from headgate.apps.exchange import Exchange
+from headgate.apps.exchange import ClientGone, Exchange
 from headgate.apps.failures import report
 from headgate.apps.plan import WorkerPlan
 from headgate.apps.starlette_routes import endpoints
-from headgate.base.errors import Full
-from headgate.base.model import JobState
+from headgate.base.errors import Full, HeadgateError
+from headgate.base.model import START, JobState
 from headgate.base.offload import FUNCTION, StoredResponse
 from headgate.declare import binding
 from headgate.declare.extension import OFFLOAD
@@ -136,37 +136,32 @@ class Offloader:
         since = self._clock()
         try:
             handle = self._enqueue(request, handler)
-            if wish.wait and self._answered(exchange, handle, wish, since):
-                return
-            status, headers, body = self._accepted(handle)
+            stored = self._awaited(exchange, handle, wish.wait) if wish.wait else None
+            answer = self._accepted(handle) if stored is None else _given(stored, wish)
         except Full as exc:
-            status, body = 503, {"error": "busy", "message": "Too much work is waiting; try again later."}
-            headers = [(b"retry-after", b"%d" % max(1, round(exc.retry_after)))]
+            answer = _busy(exc)
         except BaseException as exc:
             error_id = report(exc, exchange.handler)
             exchange.link.send(Fail(exchange.stream, exchange.handler, error_id, self._clock() - since))
             exchange.link.finished(exchange.stream)
             return
-        text = msgspec.json.encode(body)
-        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
-        exchange.head(status, headers, text, False, self._clock() - since)
+        with contextlib.suppress(ClientGone):  # the job's address has it, for whoever asks again
+            exchange.head(answer.status, answer.headers, answer.body, False, self._clock() - since)
         exchange.link.finished(exchange.stream)
 
-    def _answered(self, exchange: Exchange, handle: JobHandle, wish: Wish, since: float) -> bool:
-        """Wait for the response and send it; False if it is not there in time, or the job did not succeed."""
-        with contextlib.suppress(TimeoutError):
-            for event in binding.current().engine.follow(handle.stream, timeout=wish.wait):
-                left = wish.wait - (self._clock() - since)
-                if event.terminal or left <= 0 or exchange.cancelled:
+    def _awaited(self, exchange: Exchange, handle: JobHandle, seconds: float) -> StoredResponse | None:
+        """Wait for the response; None if it is not there in time, or the job did not succeed."""
+        engine, until, at = binding.current().engine, self._clock() + seconds, START
+        with contextlib.suppress(TimeoutError, HeadgateError):
+            while (left := until - self._clock()) > 0 and not exchange.cancelled:
+                event = next(iter(engine.follow(handle.stream, at, timeout=left)), None)
+                if event is None or event.terminal:
                     break
+                at = event.offset
         record = handle.get()
         if record.state is not JobState.SUCCEEDED or record.result is None:
-            return False
-        stored = msgspec.msgpack.decode(record.result, type=StoredResponse)
-        applied = [(b"preference-applied", b"wait=%d" % wish.wait), (b"vary", b"Prefer")]
-        exchange.head(stored.status, [*stored.headers, *applied], stored.body, False, self._clock() - since)
-        exchange.link.finished(exchange.stream)
-        return True
+            return None
+        return msgspec.msgpack.decode(record.result, type=StoredResponse)
 
     def sweep(self) -> None:
         """Delete the bodies whose jobs have ended; called now and then, on a thread."""
@@ -216,7 +211,7 @@ class Offloader:
                 os.close(number)
         return kept
 
-    def _accepted(self, handle: JobHandle) -> tuple[int, Headers, Any]:
+    def _accepted(self, handle: JobHandle) -> StoredResponse:
         url = handle.url
         headers = [
             (b"location", url.encode("latin-1")),
@@ -224,7 +219,24 @@ class Offloader:
             (b"preference-applied", b"respond-async"),
             (b"vary", b"Prefer"),
         ]
-        return 202, headers, {"id": handle.id, "state": "queued", "url": url}
+        return _told(202, headers, {"id": handle.id, "state": "queued", "url": url})
+
+
+def _given(stored: StoredResponse, wish: Wish) -> StoredResponse:
+    """The view's own response, and that it was waited for."""
+    applied = [(b"preference-applied", b"wait=%d" % wish.wait), (b"vary", b"Prefer")]
+    return StoredResponse(stored.status, [*stored.headers, *applied], stored.body)
+
+
+def _busy(exc: Full) -> StoredResponse:
+    headers = [(b"retry-after", b"%d" % max(1, round(exc.retry_after)))]
+    return _told(503, headers, {"error": "busy", "message": "Too much work is waiting; try again later."})
+
+
+def _told(status: int, headers: Headers, body: Any) -> StoredResponse:
+    text = msgspec.json.encode(body)
+    about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
+    return StoredResponse(status, [*headers, *about], text)
 
 
 class Sweeps:
