@@ -121,6 +121,7 @@ class Peers:
         self._links: dict[int, _Peer] = {}
         self._server: asyncio.Server | None = None
         self._datagrams: socket.socket | None = None
+        self._bound: dict[Path, int] = {}
         self._adopting: set[asyncio.Task[None]] = set()
 
     def knows(self, index: int) -> bool:
@@ -137,6 +138,7 @@ class Peers:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * MOST_HANDED)
         sock.bind(str(self._datagram(self._index)))
+        self._bound = {path: path.stat().st_ino for path in (self._stream(self._index), self._datagram(self._index))}
         asyncio.get_running_loop().add_reader(sock.fileno(), self._arrivals)
 
     async def close(self) -> None:
@@ -147,9 +149,11 @@ class Peers:
             self._server.close()
         for link in list(self._links.values()):
             link.close()
-        if self._gateways > 1:
-            for path in (self._stream(self._index), self._datagram(self._index)):
-                path.unlink(missing_ok=True)
+        for path, inode in self._bound.items():  # a gateway that takes over may have put its own there meanwhile
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == inode:
+                    path.unlink()
+        self._bound.clear()
 
     # asking
 
