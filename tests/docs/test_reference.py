@@ -19,7 +19,20 @@ JOBS = (ROOT / "docs/reference/jobs-api.md").read_text()
 SOCKETS = (ROOT / "docs/reference/sockets-wire.md").read_text()
 ALL = JOBS + SOCKETS + (ROOT / "docs/reference/http.md").read_text()
 
-NOT_FOR_USERS = {"app", "call", "declared", "gives_up", "init_app", "name", "origin", "spec"}
+NOT_FOR_USERS = {
+    "app",
+    "arguments",
+    "batching",
+    "call",
+    "call_together",
+    "declared",
+    "gives_up",
+    "init_app",
+    "name",
+    "origin",
+    "spec",
+    "together",
+}
 """What Headgate's own parts call, or what every Flask extension has."""
 
 
