@@ -11,6 +11,9 @@ from headgate.base.clock import ManualClock
 from headgate.drivers.local.store import Limits
 from headgate.drivers.redis import RedisEngine
 
+QUIET = 5
+"""Turns of the loop without anything under way: whoever was woken by an answer has asked by then."""
+
 _names = itertools.count()
 
 
@@ -35,9 +38,12 @@ class RemoteClock(ManualClock):
 
     async def _rest(self) -> None:
         deadline = asyncio.get_running_loop().time() + 10
-        while not (self.rests() and any(not future.done() for _, _, future in self._sleepers)):
+        quiet = 0
+        while quiet < QUIET:
             assert asyncio.get_running_loop().time() < deadline, "the engine's upkeep does not come to rest"
             await asyncio.sleep(0)
+            asleep = any(not future.done() for _, _, future in self._sleepers)
+            quiet = quiet + 1 if asleep and self.rests() else 0
 
 
 def engine(url: str, clock: RemoteClock, limits: Limits) -> RedisEngine:

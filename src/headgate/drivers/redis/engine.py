@@ -43,8 +43,8 @@ class RedisEngine(PortsEngine):
 
     @property
     def resting(self) -> bool:
-        """Upkeep waits for its time."""
-        return self._redis.parts.upkeep.resting
+        """Upkeep waits for its time, and nothing else is under way."""
+        return self._redis.parts.upkeep.resting and not self._redis.link.busy
 
     async def worth(self) -> Worth:
         """What an acknowledged enqueue is worth on this server, as it is configured now."""

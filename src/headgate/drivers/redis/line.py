@@ -55,6 +55,10 @@ class Line:
             self._out += self._connection.pack_command(*command)
             self._more.set()
 
+    @property
+    def unanswered(self) -> int:
+        return len(self._waiting)
+
     def silent(self) -> bool:
         """Whether an answer is overdue."""
         return bool(self._waiting) and self._waiting[0][1] < self._loop.time()

@@ -83,6 +83,11 @@ class Link:
     def up(self) -> bool:
         return self._line is not None
 
+    @property
+    def busy(self) -> bool:
+        """Whether something has been asked and not been answered."""
+        return self._line is None or self._line.unanswered > 0
+
     async def open(self, patience: float) -> None:
         """Begin; returns when the server has been reached.
 

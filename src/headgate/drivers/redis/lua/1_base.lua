@@ -19,9 +19,13 @@ local LISTED = {'spec', 'st', 'tries', 'fails', 'losses', 'ep', 'w', 'at', 'sta'
                 'cr', 'cpu', 'rss', 'seq', '-'}
 local CLAIM_BYTES, LIST_BYTES = 4194304, 4194304  -- of one reply
 
+-- Counts and what is known of queues are gathered during an operation, and written once at its end.
+local counts, ruled, thinned
+
 local function begin(prefix, now, publish)
   call, pack, unpack_, fmt = redis.call, cmsgpack.pack, cmsgpack.unpack, string.format
   P, PUBLISH, woken, ended = prefix, publish, {}, {}
+  counts, ruled, thinned = {}, {}, {}
   if now == '' then
     local t = call('TIME')
     NOW = tonumber(t[1]) + tonumber(t[2]) / 1000000
@@ -46,9 +50,33 @@ local function load(id)
   return j
 end
 
-local function count(q, st, by) call('HINCRBY', P .. 'counts', q .. SEP .. st, by) end
+local function count(q, st, by)
+  local field = q .. SEP .. st
+  counts[field] = (counts[field] or 0) + by
+end
 
-local function counted(q, st) return tonumber(call('HGET', P .. 'counts', q .. SEP .. st) or 0) end
+local function counted(q, st)
+  local field = q .. SEP .. st
+  return tonumber(call('HGET', P .. 'counts', field) or 0) + (counts[field] or 0)
+end
+
+-- The rules of a queue, false if it has none.
+local function rules_of(q)
+  if ruled[q] == nil then
+    local raw = call('HGET', P .. 'rules', q)
+    ruled[q] = raw and unpack_(raw)
+  end
+  return ruled[q]
+end
+
+local function finish()
+  for field, by in pairs(counts) do
+    if by ~= 0 then call('HINCRBY', P .. 'counts', field, by) end
+  end
+  for line in pairs(thinned) do
+    if call('EXISTS', P .. 'r:' .. line) == 0 then call('SREM', P .. 'lines', line) end
+  end
+end
 
 local function wake(q, f, n)
   local line = q .. SEP .. f

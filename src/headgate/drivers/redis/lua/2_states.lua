@@ -11,9 +11,8 @@ local function show(j)
 end
 
 local function hide(j)
-  local key = line_key(j.q, j.f)
-  call('ZREM', key, member(j))
-  if call('EXISTS', key) == 0 then call('SREM', P .. 'lines', j.q .. SEP .. j.f) end
+  call('ZREM', line_key(j.q, j.f), member(j))
+  thinned[j.q .. SEP .. j.f] = true
 end
 
 local function queue_up(j)
@@ -60,7 +59,7 @@ local function leave(j)
     call('ZREM', P .. 'lease', j.id)
     call('ZREM', P .. 'w:' .. j.w, j.id)
     if j.key then call('SREM', (key_sets(j.key)), j.id) end
-    if call('HEXISTS', P .. 'rules', j.q) == 1 then wake_queue(j.q) end
+    if rules_of(j.q) then wake_queue(j.q) end
   else
     call('ZREM', P .. 'exp', j.id)
     call('ZREM', P .. 'is:' .. j.st, j.id)
@@ -101,9 +100,9 @@ local function carry_out(j, s)
     if value then set[#set + 1] = field; set[#set + 1] = value else unset[#unset + 1] = field end
   end
   local over = s.st > RUNNING
-  put('fin', over and NOW)
-  put('err', s.failure)
-  put('res', s.result)
+  if over or was > RUNNING then put('fin', over and NOW) end
+  if s.failure or j.fails > 0 or s.st <= RUNNING or was > RUNNING then put('err', s.failure) end
+  if s.result or was > RUNNING then put('res', s.result) end
   if not over then unset[#unset + 1] = 'w' end
   if s.cpu then put('cpu', s.cpu) end
   if s.rss then put('rss', s.rss) end

@@ -43,8 +43,8 @@ function ops.put(a)
     end
   end
   for q, more in pairs(waiting) do
-    local rules = call('HGET', P .. 'rules', q)
-    local depth = rules and unpack_(rules).depth or a[2]
+    local rules = rules_of(q)
+    local depth = rules and rules.depth or a[2]
     local there = counted(q, QUEUED) + counted(q, SCHEDULED)
     if there + more > depth then return {'!', 'full', q, there, depth, more} end
   end
@@ -86,11 +86,10 @@ end
 
 -- What a queue allows to be started now; notes when to look again if its rate keeps something back.
 local function allowance(q, most)
-  local raw = call('HGET', P .. 'rules', q)
-  if not raw then return most, 1, nil end
-  local rules = unpack_(raw)
+  local rules = rules_of(q)
+  if not rules then return most, 1 end
   local weight = rules.weight or 1
-  if rules.paused then return 0, weight, rules end
+  if rules.paused then return 0, weight end
   if rules.slots then most = math.min(most, rules.slots - counted(q, RUNNING)) end
   if rules.rate and most > 0 then
     local v = call('HMGET', P .. 'rate:' .. q, 'tokens', 'at')
@@ -100,7 +99,7 @@ local function allowance(q, most)
     most = math.min(most, math.floor(tokens + 1e-9))
     if most <= 0 then call('ZADD', P .. 'again', NOW + 1 / rules.rate, q) end
   end
-  return math.max(0, most), weight, rules
+  return math.max(0, most), weight
 end
 
 -- When it is each candidate's turn among queues that have weights (stride scheduling). A queue that had nothing
@@ -175,8 +174,7 @@ local function candidates(waiter, most)
   return rows
 end
 
-local function hold(j, worker, lease)
-  local number = call('INCR', P .. 'claims')
+local function hold(j, worker, lease, number, weighed)
   leave(j)
   local data = pack({worker = worker, try = j.tries + 1})
   j.last = write(P .. 'e:' .. j.id, 'jobs/' .. j.id, j.last, {{'started', data}})
@@ -189,13 +187,11 @@ local function hold(j, worker, lease)
   if j.key then
     call('SADD', (key_sets(j.key)), j.id)
   end
-  if call('HEXISTS', P .. 'served', j.q) == 1 then
-    local rules = call('HGET', P .. 'rules', j.q)
-    call('HINCRBYFLOAT', P .. 'served', j.q, 1 / (rules and unpack_(rules).weight or 1))
+  local rules = rules_of(j.q)
+  if weighed and call('HEXISTS', P .. 'served', j.q) == 1 then
+    call('HINCRBYFLOAT', P .. 'served', j.q, 1 / (rules and rules.weight or 1))
   end
-  if call('HEXISTS', P .. 'rate:' .. j.q, 'tokens') == 1 then
-    call('HINCRBYFLOAT', P .. 'rate:' .. j.q, 'tokens', -1)
-  end
+  if rules and rules.rate then call('HINCRBYFLOAT', P .. 'rate:' .. j.q, 'tokens', -1) end
 end
 
 -- claim {worker, queues, functions or false, most, lease, waiter, client}: jobs, or else wait to be woken.
@@ -205,6 +201,8 @@ function ops.claim(a)
   while #claims < most and size < CLAIM_BYTES do
     local rows = candidates({a[2], a[3]}, most - #claims)
     local late = false
+    local number = #rows > 0 and call('INCRBY', P .. 'claims', #rows) - #rows or 0
+    local weighed = #rows > 0 and call('EXISTS', P .. 'served') == 1
     for i = 1, math.min(#rows, most - #claims) do
       local j = load(string.sub(rows[i].member, 17))
       if j.dl and j.dl < NOW then
@@ -212,7 +210,8 @@ function ops.claim(a)
         hide(j)
         late = true
       elseif size < CLAIM_BYTES then
-        hold(j, worker, a[5])
+        number = number + 1
+        hold(j, worker, a[5], number, weighed)
         local fields = call('HMGET', job_key(j.id), unpack(SHOWN))
         size = size + #fields[19] + #(fields[12] or '') + #(fields[11] or '')
         claims[#claims + 1] = fields
