@@ -73,6 +73,20 @@ def test_jobs_leased_ahead_are_not_blamed_for_the_one_that_kills(tmp_path: Path)
         assert all(record.state is JobState.SUCCEEDED for record in hired.bridge.find(function="jobsapp:echo"))
 
 
+def test_a_function_that_has_returned_before_and_kills_later_is_blamed_for_the_one_job(tmp_path: Path) -> None:
+    with crew(tmp_path, workers=1) as hired:
+        handles = hired.app.dies_at_fifty.enqueue_many([[n] for n in range(100)])
+        for _ in range(LOSSES_ALLOWED + 1):
+            hired.workers[-1].process.wait(30)
+            hired.start_worker()
+        for n, handle in enumerate(handles):
+            if n != 50:
+                assert handle.wait(30) == n
+                assert handle.get().losses == 0
+        with pytest.raises(JobFailed, match="job workers died"):
+            handles[50].wait(30)
+
+
 def test_a_segfault_is_a_lost_worker(tmp_path: Path) -> None:
     with crew(tmp_path, workers=1) as hired:
         handle = hired.app.segfaults_once.enqueue()

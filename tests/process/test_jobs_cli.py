@@ -74,3 +74,25 @@ def test_stats_watch_and_purge(hired: Crew) -> None:
     assert [json.loads(look)["jobs"]["counted"] for look in looks] == [{"succeeded": 1}] * 2
     assert "1 jobs forgotten" in headgate(hired, "jobs", "purge", "--state", "succeeded", "--queue", "counted")
     assert "counted" not in json.loads(headgate(hired, "jobs", "stats", "--json"))
+
+
+def test_without_a_server_it_says_so_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "headgate", "jobs", "ls", "--data", str(tmp_path / "nothing" / ("x" * 300))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "does not run on the data folder" in done.stderr
+    assert "headgate run" in done.stderr
+    assert "x" * 100 not in done.stderr
+
+
+def test_the_live_view_and_a_card_show_what_happened(hired: Crew) -> None:
+    handle = hired.app.fails.options(queue="seen").enqueue()
+    until(lambda: handle.get().state is JobState.FAILED, "the job has failed")
+    looked = headgate(hired, "jobs", "watch", "--looks", "1")
+    assert "jobs end per second" in looked
+    assert "KeyError" in looked
+    shown = headgate(hired, "jobs", "show", handle.id)
+    assert "s CPU, peak memory" in shown
+    listed = json.loads(headgate(hired, "jobs", "ls", "--queue", "seen", "--json"))
+    assert (listed["id"], listed["failure"]["traceback"]) == (handle.id, "")
+    assert "arguments" not in listed

@@ -121,6 +121,12 @@ def dies():
     os._exit(9)
 
 @gate.job()
+def dies_at_fifty(n):
+    if n == 50:
+        os._exit(9)
+    return n
+
+@gate.job()
 def segfaults_once(job):
     note("segfaults")
     if job.tries == 1:
