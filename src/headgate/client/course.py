@@ -22,7 +22,7 @@ _STREAMS: Final = "/-/streams/"
 
 
 class Event(NamedTuple):
-    """One event. `offset` is what to go on from; messages that came in one piece share that of the piece's last."""
+    """One event. `offset` is what to go on from."""
 
     offset: str
     kind: str
@@ -158,20 +158,16 @@ class Course:
             self.done = bool(data.get("streamClosed"))
 
     def _messages(self, messages: list[Any], last: str) -> Iterator[Event]:
-        for message in messages:
+        # A bare message does not carry its offset. Those of one piece are one after the other, up to `last`.
+        first = int(last) - len(messages) + 1
+        for at, message in enumerate(messages, first):
             if self.target.is_job or _is_envelope(message):
-                event = Event(
-                    message["offset"],
-                    message["event"],
-                    message["data"],
-                    message.get("at"),
-                    message.get("terminal", False),
-                )
+                named = (message["offset"], message["event"], message["data"])
+                event = Event(*named, message.get("at"), message.get("terminal", False))
             else:
-                event = Event(last, "message", message)
-            if event.offset > self.offset or event.kind == "message":
-                self.offset = max(self.offset, event.offset)
-                self.done = event.terminal
+                event = Event(f"{at:016d}", "message", message)
+            if event.offset > self.offset:
+                self.offset, self.done = event.offset, event.terminal
                 yield event
 
 

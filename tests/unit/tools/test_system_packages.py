@@ -37,14 +37,14 @@ def test_it_does_nothing_when_all_is_there(workdir: Path) -> None:
 
 def test_it_installs_what_is_missing_and_only_that(workdir: Path) -> None:
     stand_in(workdir / "bin" / "postgres", "true")
-    made = f"for p in redis-server nginx chromium mariadbd; do install -m 755 /bin/true {workdir}/bin/$p; done"
+    made = f"for p in redis-server nginx chromium mariadbd node npm; do install -m 755 /bin/true {workdir}/bin/$p; done"
     stand_in(workdir / "tools" / "apt-get", f'echo "$@" >> {workdir}/apt\n{made}')
     done = run(workdir, "test")
     assert done.returncode == 0, done.stderr
     calls = (workdir / "apt").read_text().splitlines()
     assert calls == [
         "update -q",
-        "install -q -y --no-install-recommends redis-server nginx-light chromium mariadb-server",
+        "install -q -y --no-install-recommends redis-server nginx-light chromium mariadb-server nodejs npm",
     ]
 
 

@@ -57,13 +57,13 @@ class Job {
     const source = (this.source = new EventSource(url));
     const on = (event, heard) =>
       source.addEventListener(event, (e) => heard(JSON.parse(e.data), e.lastEventId));
-    // A bare message has no offset of its own, a batch of them has one.
-    on("data", (all, last) => {
-      if (last > this.offset)
-        all.forEach((data, at) =>
-          this.event(data?.offset && data.event ? data : { event: "message", data, offset: all[at + 1] === undefined ? last : `${this.offset}+` }),
-        );
-    });
+    // A bare message does not carry its offset: those of one piece are one after the other, up to `last`.
+    on("data", (all, last) =>
+      all.forEach((data, at) => {
+        const offset = String(+last - all.length + 1 + at).padStart(16, "0");
+        this.event(data?.offset && data.event ? data : { event: "message", data, offset });
+      }),
+    );
     on("truncated", (data, offset) => this.event({ event: "truncated", data, offset }));
     on("gone", (data) => this.event({ event: "gone", data, terminal: true }));
     on("control", (data) => data.streamClosed && this.mute((this.done = true)));
