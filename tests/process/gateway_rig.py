@@ -161,6 +161,10 @@ class Rig:
         )
         self._task: asyncio.Task[None] | None = None
 
+    def limited(self) -> dict[str, int]:
+        """The bounds that were reached, and how often."""
+        return {bound: count for bound, count in self.gateway.report.limited().items() if count}
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"

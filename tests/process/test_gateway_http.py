@@ -261,6 +261,7 @@ async def test_requests_wait_for_a_worker_and_give_up_in_time() -> None:
         assert int(full.headers["retry-after"]) >= 1
         late = await quick(first)
         assert (late.status_code, late.json()["error"]) == (503, "busy")
+        assert rig.limited() == {"queue_length": 1, "slow_queue_age": 1}
         third = asyncio.create_task(get(rig))
         await rig.worker("f")
         await rig.worker("s", "slow")
@@ -390,6 +391,7 @@ async def test_connections_have_a_bound() -> None:
         answer = await rig.talk(b"")
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"too_many_connections" in answer
+        assert rig.limited() == {"max_connections": 1}
         for _, writer in held:
             writer.close()
         await until(lambda: rig.gateway.app.connections == 0, "all are gone")

@@ -60,6 +60,7 @@ async def test_metrics_are_counted_and_not_on_the_public_address() -> None:
         assert "headgate_sent_bytes_total 9" in text
         assert 'headgate_lane_slots{lane="fast"} 4' in text
         assert "# TYPE headgate_closed_slow_total counter" in text
+        assert 'headgate_limited_total{bound="message_rate"} 0' in text
         assert (await metrics(rig, "/other")).startswith("HTTP/1.1 404 ")
         slow = await rig.worker("s", "slow")
         slow.on_request = lambda request: slow.respond(request, b"", status=404)
@@ -142,6 +143,7 @@ async def test_handshakes_and_refusals_are_logged_and_counted_too(caplog: pytest
         assert "GET /-/ws status=404" in lines[2]
         assert "GET /ws status=400" in lines[3]
         assert "POST /echo status=413" in lines[4]
+        assert rig.limited() == {"max_body": 1}
         assert f"id={unknown.headers['x-request-id']}" in lines[5]
         text = await metrics(rig)
         assert 'headgate_requests_total{lane="fast",status="1xx"} 1' in text

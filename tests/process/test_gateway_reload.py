@@ -207,13 +207,13 @@ async def test_a_burst_of_sockets_is_spread_evenly_and_all_of_them_work(
     headgate_server: StartHeadgate, workdir: Path
 ) -> None:
     (workdir / "spread.py").write_text(APP)
-    options = ("--workers", "1", "--jobs", "0", "--gateways", "3")
+    options = ("--workers", "1", "--jobs", "0", "--gateways", "4")
     server = await asyncio.to_thread(headgate_server, "spread:app", *options, app_folder=workdir)
     async with AsyncExitStack() as stack, asyncio.timeout(60):
-        opening = [stack.enter_async_context(connect(server.ws_url + "/ws", open_timeout=30)) for _ in range(90)]
+        opening = [stack.enter_async_context(connect(server.ws_url + "/ws", open_timeout=30)) for _ in range(200)]
         socks = await asyncio.gather(*opening)
-        held = [await sockets_of(server, gateway) for gateway in range(3)]
-        assert sum(held) == 90
+        held = [await sockets_of(server, gateway) for gateway in range(4)]
+        assert sum(held) == 200
         assert max(held) / min(held) <= 1.3, held
         for sock in socks:
             await sock.send("{}")

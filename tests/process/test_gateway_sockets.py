@@ -158,6 +158,21 @@ async def test_a_full_lane_is_told() -> None:
             answer = json.loads(await receive(sock))
             assert (answer["error"], answer["id"]) == ("busy", 1)
             assert answer["retry_after"] >= 1
+            assert rig.limited() == {"queue_length": 1}
+
+
+async def test_more_messages_than_the_inbox_takes_are_refused_one_by_one() -> None:
+    async with Rig(inbox=3) as rig:
+        worker = await rig.worker()
+        worker.on_message = worker.hold
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(HANDSHAKE)
+        await quick(reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"".join(b"\x81\x88\0\0\0\0" + b'{"id":%d}' % number for number in range(8)))
+        for _ in range(4):  # one is at the worker, three wait
+            await quick(reader.readuntil(b'"busy"'))
+        assert rig.limited() == {"inbox": 4}
+        writer.close()
 
 
 async def test_a_failed_message_is_told_and_the_connection_kept() -> None:
@@ -255,6 +270,17 @@ async def test_subprotocol_headers_and_effects_of_the_handshake() -> None:
             assert sock.response.headers.get_all("upgrade") == ["websocket"]
             assert [await receive(sock), await receive(sock)] == ["welcome", '{"a":1}']
             assert worker.seen(Open)[0].scope.subprotocols == ["other", "chat"]
+
+
+async def test_a_subprotocol_that_the_client_does_not_offer_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    async with Rig() as rig:
+        worker = await rig.worker()
+        told = Accept(0, True, "ws /ws", "chat", [], {}, {}, [], 0.0)
+        worker.on_open = lambda one: worker.send(msgspec.structs.replace(told, stream=one.stream))
+        for offered in (["other"], None):
+            async with client(rig, subprotocols=offered) as sock:
+                assert sock.subprotocol is None
+        assert "chose the subprotocol 'chat'" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -382,6 +408,7 @@ async def test_a_message_over_the_bound_closes_with_1009() -> None:
             assert len(await receive(sock)) == 1000
             await sock.send("x" * 1001)
             assert await close_code(sock) == codes.TOO_BIG
+        assert rig.limited() == {"max_message": 1}
 
 
 # loop sockets
@@ -511,9 +538,25 @@ async def test_a_client_that_does_not_read_costs_a_bound_and_is_closed_when_it_m
         for _ in range(20):  # what must not be dropped
             connection.send("y" * 10_000)
         await until(lambda: sockets.closed_slow == 1, "it is given up")
+        assert rig.limited() == {"outbox_bytes": 1}
         assert not connection.wire.open
         writer.close()
         await until(lambda: rig.gateway.app.connections == 0, "nothing is left of it")
+
+
+async def test_an_answer_that_is_not_read_in_time_closes_however_small() -> None:
+    async with Rig(outbox_age=1) as rig:
+        worker = await rig.worker()
+        _, writer = await asyncio.open_connection("127.0.0.1", rig.port, limit=1_000)
+        writer.write(HANDSHAKE)
+        handshake = await worker.next(Open)
+        connection = await until(lambda: rig.gateway.sockets.connections.get(handshake.connection), "the connection")
+        while connection._outbox is None:  # the kernel's buffers are full
+            connection.send("y" * 100_000)
+            await asyncio.sleep(0)
+        await until(lambda: rig.gateway.sockets.closed_slow == 1, "it is given up")
+        assert rig.limited() == {"outbox_age": 1}
+        writer.close()
 
 
 async def test_a_silent_client_is_found_and_a_quiet_one_kept() -> None:
@@ -566,6 +609,7 @@ async def test_sockets_per_address_are_bounded_and_given_back() -> None:
         worker = await rig.worker()
         async with client(rig), client(rig):
             assert await refused_with(rig) == 429
+            assert rig.limited() == {"sockets_per_address": 1}
             async with client(rig, additional_headers={"X-Forwarded-For": "198.51.100.7"}):
                 pass
         await until(lambda: not rig.gateway.sockets.connections, "all are gone")
@@ -579,6 +623,7 @@ async def test_handshakes_per_second_are_bounded() -> None:
         await rig.worker()
         async with client(rig):
             assert await refused_with(rig) == 503
+            assert rig.limited() == {"handshake_rate": 1}
 
 
 async def test_messages_per_second_are_bounded() -> None:
@@ -590,6 +635,7 @@ async def test_messages_per_second_are_bounded() -> None:
             answers = [json.loads(await receive(sock)) for _ in range(2)]
         refused = next(one for one in answers if "error" in one)
         assert (refused["id"], refused["error"]) == (2, "too_fast")
+        assert rig.limited() == {"message_rate": 1}
         assert {"id": 1} in answers
 
 
@@ -685,6 +731,7 @@ async def test_sockets_per_key_of_the_app_are_bounded_and_given_back() -> None:
         worker.on_open = accept
         async with client(rig), client(rig), client(rig):
             assert await refused_with(rig) == 429
+            assert rig.limited() == {"sockets_per_key": 1}
         await until(lambda: not rig.gateway.sockets.connections, "all are gone")
         assert len(rig.gateway.sockets._keys) == 0
         async with client(rig):
@@ -702,6 +749,7 @@ async def test_handshakes_under_way_are_bounded_and_the_refused_are_told_when_to
         assert refused.value.response.status_code == 503
         assert int(refused.value.response.headers["Retry-After"]) >= 1
         assert rig.gateway.report()["handshakes"] == 2
+        assert rig.limited() == {"handshakes": 1}
         for one in worker.seen(Open):
             worker.accept(one)
         worker.on_open = worker.accept

@@ -257,7 +257,7 @@ class Storm:
         async with asyncio.timeout(2 * PATIENCE):
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, ConnectionClosed):
                 await fault()
-        self.done[fault.__name__] += 1  # type: ignore[attr-defined]
+        self.done[fault.__name__] += 1
 
     async def _dial(self, small: bool = False) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         sock = socket.socket()

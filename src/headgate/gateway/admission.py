@@ -35,6 +35,10 @@ class Admission:
         self._crowd = 0.0
         self._at = 0.0
 
+    def bound(self, under_way: int) -> str:
+        """The setting by which a handshake was just refused."""
+        return "handshakes" if under_way >= self._most else "handshake_rate"
+
     def refused(self, under_way: int, now: float) -> float:
         """0.0 when one more may begin, else the seconds after which its client may try again.
 

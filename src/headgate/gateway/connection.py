@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -18,7 +19,7 @@ from headgate.gateway.events import Peek
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.follows import PROGRESS, Follows, Told
 from headgate.gateway.limits import Bucket
-from headgate.gateway.outbox import DROP, KEEP, LATEST, Outbox, Overflow
+from headgate.gateway.outbox import DROP, KEEP, LATEST, Outbox, Overflow, TooOld
 from headgate.gateway.resume import Capabilities
 from headgate.gateway.wire import Wire, data_frame, text_frame
 from headgate.link.messages import Effect
@@ -43,6 +44,8 @@ class Shared(Protocol):
     """Messages that may wait on one connection."""
     waiting: set[Connection]
     """Connections with an outbox."""
+    limited: Counter[str]
+    """How often each bound was reached, by its setting."""
     closed_slow: int
     dropped: int
 
@@ -178,6 +181,7 @@ class Connection:
     def too_slow(self, why: Overflow) -> None:
         """It cannot be served without keeping more for it than the bounds allow."""
         self.sockets.closed_slow += 1
+        self.sockets.limited["outbox_age" if isinstance(why, TooOld) else "outbox_bytes"] += 1
         self._drop_outbox()
         self.wire.close(codes.TOO_SLOW, f"too slow: {why}; connect again and resume")
 
@@ -276,6 +280,8 @@ class Connection:
 
     def ended(self, code: int, reason: str) -> None:
         """The connection is over: nothing can be sent, and nothing of it is kept."""
+        if code == codes.TOO_BIG:
+            self.sockets.limited["max_message"] += 1
         self._drop_outbox()
         for channel in list(self._channels or ()):
             self.leave(channel)

@@ -12,9 +12,11 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from headgate.base.errors import Full
 from headgate.gateway.lanes import LANES, Board, Bounds, Seat, Work
 from headgate.gateway.learner import FAST, SLOW, Learner
 from headgate.gateway.rules import Rules
@@ -126,6 +128,8 @@ class Exchange:
         self.on_socketio: Callable[[WorkerLink, SioEmit | SioOrder | SioQuery], None] = lambda _link, _message: None
         self.on_socketio_server: Callable[[SioServer], None] = lambda _server: None
         self.bounced = self.lost = self.expired = 0
+        self.limited: Counter[str] = Counter()
+        """How often each bound of the waiting rooms was reached, by its setting."""
         self._lanes = lanes
         self._hello = GatewayHello(VERSION, index, os.getpid(), spool)
         self._streams = itertools.count(1)
@@ -156,7 +160,12 @@ class Exchange:
 
     def submit(self, task: Task) -> None:
         """Start it, or let it wait. Raises `Full`."""
-        if self.board.submit(task, self.now()):
+        try:
+            at_once = self.board.submit(task, self.now())
+        except Full:
+            self.limited["queue_length"] += 1
+            raise
+        if at_once:
             self._begin(task)
 
     def cancel(self, task: Task) -> bool:
@@ -305,4 +314,5 @@ class Exchange:
         for work in self.board.expired(self.now()):
             assert isinstance(work, Task)
             self.expired += 1
+            self.limited["queue_age" if work.lane == FAST else "slow_queue_age"] += 1
             work.expired()

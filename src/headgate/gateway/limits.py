@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+BOUNDS: Final = (
+    "max_connections",
+    "handshakes",
+    "handshake_rate",
+    "sockets_per_address",
+    "sockets_per_key",
+    "message_rate",
+    "max_message",
+    "inbox",
+    "outbox_bytes",
+    "outbox_age",
+    "queue_length",
+    "queue_age",
+    "slow_queue_age",
+    "max_body",
+)
+"""The settings whose bounds clients can run into; how often each was reached is the metric `headgate_limited_total`."""
+
 
 class Bucket:
     """A token bucket: `rate` per second on the long run, `burst` at once.

@@ -36,6 +36,7 @@ class LoopConnection(Connection):
 
     def message(self, data: str | bytes) -> None:
         if self._bucket is not None and self._bucket.take(self.sockets.now()):
+            self.sockets.limited["message_rate"] += 1
             self.close(codes.TRY_LATER, "too many messages per second (message_rate)")
             return
         if self._fed < self.sockets.inbox and not self._inbox:

@@ -47,6 +47,8 @@ class Figures(Protocol):
 
     def numbers(self) -> Mapping[str, int]: ...
 
+    def limited(self) -> Mapping[str, int]: ...
+
     def lanes(self) -> Mapping[str, Mapping[str, Any]]: ...
 
 
@@ -104,6 +106,8 @@ class Metrics:
             kind = "counter" if name in COUNTERS else "gauge"
             full = f"headgate_{name}_total" if kind == "counter" else f"headgate_{name}"
             out += [f"# TYPE {full} {kind}", f"{full} {value}"]
+        out.append("# TYPE headgate_limited_total counter")
+        out += [f'headgate_limited_total{{bound="{name}"}} {count}' for name, count in self._figures.limited().items()]
         lanes = self._figures.lanes()
         for key in ("waiting", "running", "slots", "workers", "oldest_wait"):
             name = f"headgate_lane_{key}" + ("_seconds" if key == "oldest_wait" else "")

@@ -93,6 +93,7 @@ class NativeConnection(Connection):
     def message(self, data: str | bytes) -> None:
         wait = self._bucket.take(self.sockets.now()) if self._bucket is not None else 0.0
         if wait:
+            self.sockets.limited["message_rate"] += 1
             self.refuse(data, "too_fast", retry_after=round(wait, 3))
             return
         if isinstance(data, str) and data.startswith(resume.OURS):
@@ -102,6 +103,7 @@ class NativeConnection(Connection):
         if inbox is None:
             inbox = self._inbox = deque()
         if len(inbox) >= self.sockets.inbox:
+            self.sockets.limited["inbox"] += 1
             self.refuse(data, "busy", retry_after=1)
             return
         inbox.append(data)

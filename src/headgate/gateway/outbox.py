@@ -19,6 +19,10 @@ class Overflow(Exception):
     """The client is too slow for what it must get; the text goes into the close reason."""
 
 
+class TooOld(Overflow):
+    """What it must get has waited too long, however little it is."""
+
+
 class _Item:
     __slots__ = ("at", "credit", "frame", "key", "kind")
 
@@ -90,7 +94,7 @@ class Outbox:
         for item in self._items:
             if item.frame is not None and item.kind == KEEP:
                 if now - item.at > self._age:
-                    raise Overflow(f"unread for {self._age:g} s")
+                    raise TooOld(f"unread for {self._age:g} s")
                 return
 
     def clear(self) -> None:

@@ -9,6 +9,7 @@ from headgate.gateway.app import GatewayApp
 from headgate.gateway.bodies import Spool
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.lanes import LANES
+from headgate.gateway.limits import BOUNDS
 from headgate.gateway.sockets import Sockets
 from headgate.gateway.web import Web
 
@@ -55,6 +56,7 @@ class Report:
                 }
                 for link in self._exchange.links.values()
             ],
+            "limited": {bound: count for bound, count in self.limited().items() if count},
             "lanes": self.lanes(),
             "handlers": self._handlers(),
         }
@@ -88,6 +90,13 @@ class Report:
             "spool_files": self._spool.files,
             **(self._app.socketio.stats() if self._app.socketio is not None else {}),
         }
+
+    def limited(self) -> dict[str, int]:
+        """How often each bound was reached, by its setting."""
+        counts = self._exchange.limited + self._sockets.limited
+        counts["max_connections"] += self._app.turned_away
+        counts["max_body"] += self._web.too_large
+        return {bound: counts[bound] for bound in BOUNDS}
 
     def lanes(self) -> dict[str, dict[str, Any]]:
         """The waiting room and the slots of each lane."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
@@ -84,6 +85,8 @@ class Sockets:
         self.waiting: set[Connection] = set()
         """Those with an outbox."""
         self.wires: set[Wire] = set()
+        self.limited: Counter[str] = Counter()
+        """How often each bound was reached, by its setting."""
         self.refused = self.closed_slow = self.closed_silent = self.dropped = self.opened_total = 0
         self.closed_broken = self.closed_too_big = 0
         self._web = web
@@ -122,6 +125,7 @@ class Sockets:
             handshake.refuse(page(503, "stopping", "This server is about to stop: connect again.", retry_after=1))
             return
         if wait := self._admission.refused(len(self.handshakes), self.now()):
+            self.limited[self._admission.bound(len(self.handshakes))] += 1
             handshake.refuse(page(503, "too_many_handshakes", "Too many connect at once.", retry_after=wait))
             return
         try:
@@ -137,6 +141,7 @@ class Sockets:
         """The app accepted: the connection is a socket from here on, unless its key has too many."""
         key = _key_of(accept)
         if not self._keys.take(key):
+            self.limited["sockets_per_key"] += 1
             handshake.refuse(page(429, "too_many_sockets", "Too many sockets with this key.", retry_after=10))
             if not accept.native:
                 self.leave_loop(task, link, accept)
@@ -289,6 +294,7 @@ class Sockets:
         handshake.address = head.client[0] if head.client is not None and self.terms.sockets_per_address else ""
         if not self._addresses.take(handshake.address):
             handshake.address = ""
+            self.limited["sockets_per_address"] += 1
             handshake.refuse(page(429, "too_many_sockets", "Too many sockets from this address.", retry_after=10))
             return
         task = OpenTask(

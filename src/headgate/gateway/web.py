@@ -64,6 +64,8 @@ class Web:
         self._timeout = request_timeout
         self._ids = Requests()
         self.active = 0
+        self.too_large = 0
+        """Bodies beyond `max_body`."""
         self.on_refused: Callable[[Message, RequestHead, int, int, float], None] = lambda *_: None
         """Hears of those that never reach the app: scope, head, status, bytes, seconds."""
         self.on_done: Callable[[Message, RequestHead, Call, int, int], None] | None = None
@@ -172,6 +174,7 @@ class Web:
         self.on_refused(scope, head, told.status, len(told.body), 0.0)
 
     def _too_large(self) -> Page:
+        self.too_large += 1
         return page(413, "body_too_large", f"The body is over {self._spool.most} bytes, the setting max_body.")
 
     async def _run(self, call: Call, scope: Message, head: RequestHead, send: Send) -> tuple[int, int]:
