@@ -54,8 +54,8 @@ def _result(medians: dict[str, dict[str, float]], raw: Any, rounds: int, sockets
         title="Handshakes",
         question="How many sockets per second can be opened, when the app is asked about each of them?",
         setup=[
-            f"{sockets:,} handshakes after 300, at most 50 under way at a time, from one client process; {rounds} interleaved"
-            " rounds. The processor time is that of all of the server's processes",
+            f"{sockets:,} handshakes after 300, at most 50 under way at a time, from one client process; {rounds}"
+            " interleaved rounds. The processor time is that of all of the server's processes",
             "Headgate asks a Flask handler (`on_connect`, with Flask's request context), which joins a channel; the"
             " others run their app's own accepting code",
             *(f"{HOSTS[name].host.label}: `{HOSTS[name].host.command}`" for name in NAMES),
@@ -70,7 +70,7 @@ def _result(medians: dict[str, dict[str, float]], raw: Any, rounds: int, sockets
                 "per second",
                 {labels[name]: row["per_core"] for name, row in medians.items()},
                 better="more",
-            )  # fmt: skip
+            )
         ],
         versions={"headgate": installed(sys.executable)["headgate"]}
         | {package: named("starlette").versions[package] for package in ("starlette", "uvicorn", "websockets")}

@@ -44,14 +44,14 @@ def _gateway() -> Callable[[Path], AbstractContextManager[Running]]:
 
     @contextmanager
     def start(folder: Path) -> Iterator[Running]:
-        options = ("--roles", "gateway", "--broker", "memory", "--gateways", "1")
+        options = ("--roles", "broker", "--roles", "gateway", "--broker", "memory", "--gateways", "1")
         with Headgate("nobody:app", folder, *options, ready=False) as server:
             link = server.data / "run" / "gateway.0.sock"
             server.process.wait_ready(lambda: link.exists() and accepts(server.port), 30)
             command = [sys.executable, "-m", "bench.latency.echo", "link", str(link)]
             worker = Process("played", command, folder, env=server.mark, cwd=ROOT)
             try:
-                until(lambda: server.ready(), "the gateway is ready", 30)
+                until(server.ready, "the gateway is ready", 30)
                 yield Running(server.port, server.pid, server.mark)
             finally:
                 worker.stop()
@@ -103,8 +103,8 @@ def _result(medians: dict[str, dict[str, float]], raw: Any, rounds: int, seconds
         title="Latency: what a gateway adds",
         question="How long does a message take there and back, and how much of that is the gateway's?",
         setup=[
-            f"{RATE:,} messages of {len(TEXT)} bytes per second for {seconds:g} s over {SOCKETS} sockets, each timed from"
-            f" the moment it was meant to go; {rounds} interleaved rounds",
+            f"{RATE:,} messages of {len(TEXT)} bytes per second for {seconds:g} s over {SOCKETS} sockets, sent by"
+            f" the clock whether or not others are answered; {rounds} interleaved rounds",
             "client, gateway and echo are processes of one machine, so every hop of theirs is in the figures",
             *(f"{LABELS[name]}: `{host.command}`" for name, host in HOSTS.items()),
         ],
@@ -118,7 +118,7 @@ def _result(medians: dict[str, dict[str, float]], raw: Any, rounds: int, seconds
             ),
             Ratio("of it added by the gateway and its link (p50)", f"{milliseconds(added['p50'])} ms"),
             Ratio("of it added by the gateway and its link (p99)", f"{milliseconds(added['p99'])} ms"),
-        ],  # fmt: skip
+        ],
         plots=[
             Plot(
                 "A message and its echo, p99", "ms", {LABELS[name]: row["p99"] * 1000 for name, row in medians.items()}

@@ -1,0 +1,1 @@
+"""How evenly a burst of connections falls on a server's processes."""
