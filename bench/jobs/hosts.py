@@ -63,14 +63,14 @@ CONSUMER = "huey_consumer huey_app.huey -w 2 -k process -q"
 SETTINGS = "saq --workers 2 --quiet saq_app.settings"
 
 ENGINES = {
-    "headgate": Engine("Headgate", "headgate_app", settings="defaults (embedded engine)", load=6000, redis=False),
-    "headgate_redis": Engine("Headgate on Redis", "headgate_app", settings="`--broker redis://…`", load=6000),
+    "headgate": Engine("Headgate", "headgate_app", settings="defaults (embedded engine)", load=3000, redis=False),
+    "headgate_redis": Engine("Headgate on Redis", "headgate_app", settings="`--broker redis://…`", load=3000),
     "rq": Engine("RQ", "rq_app", RQ, WORKER, 2, load=120),
     "rq_simple": Engine(
         "RQ, SimpleWorker", "rq_app", RQ, SIMPLE, 2, "SimpleWorker (no fork per job)", load=1000, crash=False
     ),
     "rq_retry": Engine("RQ, Retry", "rq_app", RQ, WORKER, 2, "Retry(max=3)", {"RETRY": "1"}, speed=False),
-    "celery": Engine("Celery", "celery_app", CELERY, PREFORK, load=1500),
+    "celery": Engine("Celery", "celery_app", CELERY, PREFORK, load=1000),
     "celery_fast": Engine(
         "Celery, prefetch",
         "celery_app",
@@ -79,7 +79,7 @@ ENGINES = {
         1,
         "worker_prefetch_multiplier=128, --without-gossip --without-mingle",
         {"FAST": "1"},
-        load=1500,
+        load=1000,
         crash=False,
     ),
     "celery_late": Engine(
@@ -92,7 +92,7 @@ ENGINES = {
         {"LATE": "1"},
         speed=False,
     ),
-    "dramatiq": Engine("dramatiq", "dramatiq_app", DRAMATIQ, ACTORS, load=5000),
+    "dramatiq": Engine("dramatiq", "dramatiq_app", DRAMATIQ, ACTORS, load=4000),
     "dramatiq_quick": Engine(
         "dramatiq, heartbeat 15 s",
         "dramatiq_app",
@@ -112,11 +112,11 @@ ENGINES = {
         1,
         "RedisStreamBroker, idle_timeout 15 s; results looked for every 10 ms",
         {"STREAM": "1", "CHECK": "0.01"},
-        load=4000,
+        load=3000,
     ),
-    "huey": Engine("huey", "huey_app", HUEY, CONSUMER, load=5000),
+    "huey": Engine("huey", "huey_app", HUEY, CONSUMER, load=4000),
     "huey_notify": Engine(
-        "huey, notify", "huey_app", HUEY, CONSUMER, 1, "notify_result, retries=3", {"NOTIFY": "1"}, load=6000
+        "huey, notify", "huey_app", HUEY, CONSUMER, 1, "notify_result, retries=3", {"NOTIFY": "1"}, load=4000
     ),
     "saq": Engine("SAQ", "saq_app", SAQ, SETTINGS, load=2500),
     "saq_sweep": Engine(

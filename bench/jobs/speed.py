@@ -23,7 +23,7 @@ from tests.support.redis import Redis
 from tests.support.wait import until
 
 RECORD = struct.Struct("dd")
-PARK, IDLE = 1.0, 40
+PARK, IDLE = 1.0, 25
 """Seconds of enqueueing, and jobs one after the other on the idle engine."""
 LONGEST = 120.0
 
