@@ -25,7 +25,7 @@ CAP = 60.0
 """Seconds after which nobody waits any longer."""
 MIDDLE = 0.5
 """Seconds that the job has run when its worker is killed; it would take three."""
-SETTLE = 1.5
+SETTLE = 1.0
 """Seconds for what starts again, before the next engine's turn to be killed."""
 CASES = ("one", "all")
 
