@@ -184,7 +184,8 @@ app = Starlette(
     exception_handlers={LookupError: on_lookup},
     routes=[
         Route("/form", form, methods=["POST"]), Route("/chunks", chunks, methods=["POST"]),
-        Route("/early", early, methods=["POST"]), Route("/cookies", cookies), Route("/count", count),
+        Route("/early", early, methods=["POST"]),
+        Route("/cookies", cookies, middleware=[Middleware(Timed)]), Route("/count", count),
         Route("/background", background), Route("/endless", endless), Route("/waits", waits_for_the_client),
         Route("/events", events), Route("/breaks-off", breaks_off), Route("/raises", raises),
         Route("/looks-up", looks_up), Route("/things/{name:path}", Things),
@@ -201,7 +202,6 @@ app = Starlette(
         Middleware(CORSMiddleware, allow_origins=["https://shop.example"], allow_methods=["PUT"]),
         Middleware(SessionMiddleware, secret_key="for the test"),
         Middleware(GZipMiddleware, minimum_size=1000),
-        Middleware(Timed),
     ],
 )
 '''
