@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "config": ("headgate.cli.config", "Show every setting and where it came from."),
     "simulate": ("headgate.cli.simulate", "Let many users click on a server, and report what they felt."),
     "watch": ("headgate.cli.watch", "Name what blocks any Python service, live and in a report."),
+    "deploy": ("headgate.cli.deploy", "Write, verify and install the deployment of an app on a server."),
     "doctor": ("headgate.cli.doctor", "Find what is wrong with a deployment, ours or any other."),
     "version": ("headgate.cli.version", "Show the versions of Headgate and of what it runs on."),
 }

@@ -182,8 +182,8 @@ def make(
     chosen = name or re.sub(r"[^a-z0-9_-]", "-", app.partition(":")[0].rpartition(".")[2].lower())
     if _NAME.fullmatch(chosen) is None or chosen in ("root", "nginx", "headgate"):
         raise ConfigError(
-            f"{chosen!r} cannot be the name of the service: small letters, digits, - and _, a letter first, at most 31, "
-            "and not a system user's. Give one with --name."
+            f"{chosen!r} cannot be the name of the service: small letters, digits, - and _, a letter first, at most "
+            "31, and not a system user's. Give one with --name."
         )
     if _DOMAIN.fullmatch(domain.lower()) is None:
         raise ConfigError(f"--domain {domain!r} is no host name; write it as in shop.example.com.")

@@ -85,8 +85,7 @@ def _files(plan: Plan) -> Iterator[File]:
         )
     yield _file(f"{units}/nginx.service.d/{name}.conf", "nginx-limits.conf.j2", plan)
     if plan.own_broker:
-        bare = [pair for pair in _hardening(plan) if pair[0] != "PrivateUsers"]
-        yield _file(f"{units}/{name}-backup.service", "backup.service.j2", plan, hardening=bare)
+        yield _file(f"{units}/{name}-backup.service", "backup.service.j2", plan, hardening=_hardening(plan))
         yield _file(f"{units}/{name}-backup.timer", "backup.timer.j2", plan)
         yield _file(f"root{plan.home}/bin/backup.py", "backup.py.j2", plan, mode=0o755)
     yield _file(f"root{plan.etc}/headgate.toml", "headgate.toml.j2", plan, settings=list(_changed(plan.settings)))

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from headgate.doctor.model import Place
-from headgate.doctor.read.commands import Server
-from headgate.doctor.read.host import Host
-from headgate.doctor.read.nginx import Block
-from headgate.doctor.read.packages import Package
-from headgate.doctor.read.python import Call, Module
-from headgate.doctor.read.units import Unit
-from headgate.doctor.read.value import Value
+from headgate.readers.commands import Server
+from headgate.readers.host import Host
+from headgate.readers.nginx import Block
+from headgate.readers.packages import Package
+from headgate.readers.python import Call, Module
+from headgate.readers.units import Unit
+from headgate.readers.value import Value
 
 SOCKET_PACKAGES = ("flask_socketio", "socketio", "flask_sock", "simple_websocket", "geventwebsocket")
 GREEN = ("eventlet", "gevent")

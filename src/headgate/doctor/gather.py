@@ -10,8 +10,8 @@ from typing import Final
 from headgate.base.errors import ConfigError
 from headgate.doctor.case import Case
 from headgate.doctor.model import Place
-from headgate.doctor.read import commands, host, nginx, packages, python, units
-from headgate.doctor.read.value import Value
+from headgate.readers import commands, host, nginx, packages, python, units
+from headgate.readers.value import Value
 
 _SKIPPED: Final = frozenset(
     {

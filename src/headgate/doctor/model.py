@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from headgate.readers.place import Place as Place
+
 if TYPE_CHECKING:
     from headgate.doctor.case import Case
 
@@ -23,24 +25,6 @@ class Severity(IntEnum):
 
     def __str__(self) -> str:
         return self.name.lower()
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where something was seen: a file's line, or a measured value.
-
-    Args:
-        path: the file, or what was measured (`/proc/net/tcp`, `pid 812`).
-        line: from 1; 0 where there are no lines.
-        text: the line, or the value, as it was found.
-    """
-
-    path: str
-    line: int = 0
-    text: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}" if self.line else self.path
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Finding, Place, Severity
-from headgate.doctor.read.python import Call, Module, decorators, literal
 from headgate.doctor.rules.registry import rule
+from headgate.readers.python import Call, Module, decorators, literal
 
 _DOCS: Final = "https://docs.celeryq.dev/en/stable/userguide"
 _REDIS_VISIBILITY: Final = 3600.0

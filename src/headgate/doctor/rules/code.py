@@ -7,8 +7,8 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Finding, Severity
-from headgate.doctor.read.python import literal
 from headgate.doctor.rules.registry import rule
+from headgate.readers.python import literal
 
 _BLOCKING: Final = (
     "time.sleep",

@@ -8,9 +8,9 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Finding, Place, Severity
-from headgate.doctor.read.commands import Server
-from headgate.doctor.read.python import Call, Module, literal
 from headgate.doctor.rules.registry import rule
+from headgate.readers.commands import Server
+from headgate.readers.python import Call, Module, literal
 
 _ENGINES: Final = ("sqlalchemy.create_engine", "sqlalchemy.engine.create_engine")
 _POOLING: Final = "https://docs.sqlalchemy.org/en/20/core/pooling.html"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Finding, Place, Severity
-from headgate.doctor.read.python import Call, Module
 from headgate.doctor.rules.registry import rule
+from headgate.readers.python import Call, Module
 
 _PATCHES = ("eventlet.monkey_patch", "gevent.monkey.patch_all")
 _HARMLESS = ("eventlet", "gevent", "__future__", "os", "sys", "typing", "warnings", "psycogreen")

@@ -8,8 +8,8 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Change, Finding, Place, Severity
-from headgate.doctor.read.nginx import Block
 from headgate.doctor.rules.registry import rule
+from headgate.readers.nginx import Block
 
 _WEBSOCKET: Final = "https://nginx.org/en/docs/http/websocket.html"
 _SOCKET_PATH: Final = re.compile(r"ws|sock|live|stream|events|cable", re.IGNORECASE)

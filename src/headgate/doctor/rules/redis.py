@@ -7,9 +7,9 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Change, Finding, Severity
-from headgate.doctor.read.commands import Server
-from headgate.doctor.read.python import literal
 from headgate.doctor.rules.registry import rule
+from headgate.readers.commands import Server
+from headgate.readers.python import literal
 
 _CLIENTS: Final = (
     "redis.Redis",

@@ -7,9 +7,9 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Finding, Severity
-from headgate.doctor.read.commands import Server
 from headgate.doctor.rules.registry import rule
 from headgate.doctor.rules.work import long_work
+from headgate.readers.commands import Server
 
 _SOCKETIO: Final = "https://flask-socketio.readthedocs.io/en/latest/deployment.html"
 _PER_SOCKET_THREADS: Final = 64

@@ -8,8 +8,8 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Finding, Severity
-from headgate.doctor.read.python import literal
 from headgate.doctor.rules.registry import rule
+from headgate.readers.python import literal
 
 _SELINUX: Final = "https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/using_selinux/"
 _UNCONFINED: Final = ("unconfined_service_t", "unconfined_t", "initrc_t")

@@ -8,8 +8,8 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Change, Finding, Severity
-from headgate.doctor.read.commands import Server
 from headgate.doctor.rules.registry import rule
+from headgate.readers.commands import Server
 
 _SYSTEMD: Final = "https://www.freedesktop.org/software/systemd/man/latest"
 _DEFAULT_STOP: Final = 90.0

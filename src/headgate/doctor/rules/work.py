@@ -9,7 +9,7 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Place
-from headgate.doctor.read.python import Call, Function, Module, decorators
+from headgate.readers.python import Call, Function, Module, decorators
 
 _STATEMENTS: Final = frozenset({"execute", "executemany", "commit", "flush", "save", "update_one", "insert_one"})
 _SLEEPS: Final = frozenset({"time.sleep"})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from headgate.doctor.model import Place
+from headgate.readers.place import Place
 
 _LINE: Final = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*(?:(==|>=|~=)\s*([\w.]+))?")
 

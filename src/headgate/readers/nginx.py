@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from headgate.base.errors import ConfigError
-from headgate.doctor.model import Place
-from headgate.doctor.read.value import Value
+from headgate.readers.place import Place
+from headgate.readers.value import Value
 
 
 @dataclass

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from headgate.doctor.model import Place
-from headgate.doctor.read.units import Unit
-from headgate.doctor.read.value import Value
+from headgate.readers.place import Place
+from headgate.readers.units import Unit
+from headgate.readers.value import Value
 
 _FLAGS: Final[dict[str, dict[str, str]]] = {
     "gunicorn": {

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from headgate.doctor.model import Place
-from headgate.doctor.read.commands import Server, server_of
-from headgate.doctor.read.value import Value
+from headgate.readers.commands import Server, server_of
+from headgate.readers.place import Place
+from headgate.readers.value import Value
 
 _TIME_WAIT: Final = "06"
 _LOG_TAIL: Final = 4 << 20

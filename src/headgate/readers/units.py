@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headgate.doctor.model import Place
-from headgate.doctor.read.value import Value
+from headgate.readers.place import Place
+from headgate.readers.value import Value
 
 
 @dataclass

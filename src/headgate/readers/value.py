@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from headgate.doctor.model import Place
+from headgate.readers.place import Place
 
 
 @dataclass(frozen=True)

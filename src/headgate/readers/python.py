@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headgate.doctor.model import Place
+from headgate.readers.place import Place
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

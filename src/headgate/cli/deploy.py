@@ -1,0 +1,178 @@
+"""`headgate deploy`: writes, verifies, installs and takes back a whole deployment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from headgate.base.errors import ConfigError
+from headgate.cli.console import complain, out
+from headgate.cli.options import loaded
+
+if TYPE_CHECKING:
+    from headgate.deploy.install import Step
+    from headgate.deploy.verify import Check
+
+_STYLES: Final = {
+    "create": "green",
+    "replace": "yellow",
+    "keep": "dim",
+    "remove": "red",
+    "spare": "bold yellow",
+    "passed": "green",
+    "failed": "bold red",
+    "missing": "yellow",
+}
+
+
+@click.command(short_help="Write, verify and install a deployment.")
+@click.argument("system")
+@click.argument("app", required=False)
+@click.option("--domain", metavar="NAME", help="The host name that nginx serves.")
+@click.option("--name", default="", help="Of the service, its user and folders; default: the app's module.")
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    metavar="FILE",
+    help="Take over what an old deployment says: gunicorn.conf.py, a unit, supervisord, nginx.",
+)
+@click.option("--static", multiple=True, metavar="/PREFIX/=FOLDER", help="Files that nginx serves by itself.")
+@click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable of the services.")
+@click.option("--secret", "secrets", multiple=True, metavar="NAME", help="A credential of the services.")
+@click.option("--allow-write-execute", is_flag=True, help="For gevent, numba and cffi callbacks.")
+@click.option("--chdir", type=click.Path(exists=True, file_okay=False), help="Where headgate.toml is looked for.")
+@click.option("--to", type=click.Path(path_type=Path), help="The folder to write; default: deploy-SYSTEM.")
+@click.option("--verify", is_flag=True, help="Let systemd, nginx, SELinux, firewalld and logrotate judge the result.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Install below this folder, / for this system.",
+)
+@click.option("--yes", is_flag=True, help="Install without asking.")
+@click.option("--force", is_flag=True, help="Replace or remove what somebody has changed.")
+@click.option("--uninstall", is_flag=True, help="Take back what --root installed; needs --name.")
+def deploy(system: str, app: str | None, **given: Any) -> None:
+    """Write the deployment of APP for SYSTEM: rhel (9), el8, el9, el10, debian, debian12, debian13, ubuntu24.04.
+
+    One folder to be reviewed: systemd units, nginx, SELinux, sysctl, users, firewall, backup, and a README with the
+    reasons. Nothing on this machine is changed without --root.
+    """
+    if given["uninstall"]:
+        _uninstall(given)
+        return
+    if app is None or given["domain"] is None:
+        raise ConfigError(
+            "Write headgate deploy SYSTEM APP --domain NAME, as in: headgate deploy rhel shop:app "
+            "--domain shop.example.com"
+        )
+    plan = _plan(system, app, given)
+    from headgate.deploy.install import write
+    from headgate.deploy.render import render
+
+    files = render(plan)
+    folder = given["to"] or Path(f"deploy-{plan.release.key}")
+    written = write(files, folder)
+    told = f"{len(written)} files for {plan.release.title} in "
+    out().print(Text.assemble(("● ", "green"), told, (f"{folder}/", "cyan"), ("  read README.md first", "dim")))
+    for note in plan.notes:
+        out().print(Text.assemble(("  not taken over: ", "yellow"), note))
+    failed = given["verify"] and _verified(folder, plan)
+    if failed:
+        sys.exit(1)
+    if given["root"] is not None:
+        _install(files, plan.name, given)
+
+
+def _plan(system: str, app: str, given: dict[str, Any]) -> Any:
+    from headgate.deploy import plan as plans
+    from headgate.deploy.releases import release
+    from headgate.deploy.takeover import Old, read, settings_with
+
+    found = loaded({}, given["chdir"])
+    old = read(given["sources"]) if given["sources"] else Old()
+    return plans.make(
+        app,
+        given["domain"],
+        release(system),
+        settings_with(found, old),
+        name=given["name"],
+        environment={**old.environment, **_pairs(given["environment"], "--env", "NAME=VALUE")},
+        secrets=(*old.secrets, *given["secrets"]),
+        static={**old.static, **_pairs(given["static"], "--static", "/PREFIX/=FOLDER")},
+        write_execute=given["allow_write_execute"],
+        notes=tuple(dict.fromkeys(old.notes)),
+    )
+
+
+def _pairs(words: tuple[str, ...], flag: str, form: str) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{flag} {word!r}: write it as {form}.")
+        pairs[key] = value
+    return pairs
+
+
+def _verified(folder: Path, plan: Any) -> bool:
+    """Show the verifiers' judgements; returns whether one has failed."""
+    from headgate.deploy.verify import State, verify
+
+    checks = verify(folder, plan)
+    out().print(_judgements(checks))
+    return any(check.state is State.FAILED for check in checks)
+
+
+def _judgements(checks: list[Check]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), show_header=False)
+    for check in checks:
+        table.add_row(
+            Text(check.state.value, style=_STYLES[check.state.value]), check.name, Text(check.detail, style="dim")
+        )
+    return table
+
+
+def _install(files: Any, name: str, given: dict[str, Any]) -> None:
+    from headgate.deploy.install import carry_out, steps
+
+    planned = steps(files, name, given["root"], given["force"])
+    _go_on(planned, given["yes"], f"Install {name} below {given['root']}?")
+    carry_out(planned, name, given["root"])
+    out().print(Text("Installed. The README says what to start.", style="green"))
+
+
+def _uninstall(given: dict[str, Any]) -> None:
+    from headgate.deploy.install import carry_out, uninstall
+
+    if not given["name"] or given["root"] is None:
+        raise ConfigError("Write headgate deploy SYSTEM --uninstall --name NAME --root /.")
+    planned = uninstall(given["name"], given["root"], given["force"])
+    _go_on(planned, given["yes"], f"Remove {given['name']} below {given['root']}?")
+    carry_out(planned, given["name"], given["root"])
+    out().print(Text("Removed. Data, users and nginx's own files are as they were.", style="green"))
+
+
+def _go_on(planned: list[Step], yes: bool, question: str) -> None:
+    from headgate.deploy.install import Action
+
+    lines = [
+        Text.assemble((f"  {step.action.value:8}", _STYLES[step.action.value]), str(step.path))
+        for step in planned
+        if step.action is not Action.KEEP
+    ]
+    kept = sum(step.action is Action.KEEP for step in planned)
+    lines.append(Text(f"  {kept} files are as they should be", style="dim"))
+    if any(step.action is Action.SPARE for step in planned):
+        lines.append(Text("  spare: changed by somebody since; --force takes them too", style="dim"))
+    out().print(Group(*lines))
+    if not yes and not click.confirm(question):
+        complain("Nothing was changed.")
+        sys.exit(1)

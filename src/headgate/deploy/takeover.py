@@ -1,0 +1,164 @@
+"""What an old deployment's files say, in Headgate's words: and what of it has no place here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from headgate.config.load import Loaded
+from headgate.config.settings import Settings
+from headgate.readers import commands, nginx, units
+from headgate.readers.value import Value, seconds
+
+_SECRET: Final = ("SECRET", "PASSWORD", "PASSWD", "TOKEN", "KEY", "DATABASE_URL", "DSN")
+_NO_PLACE: Final = {
+    "worker_class": "Headgate finds out itself how the app wants to be run",
+    "worker_connections": "sockets are bounded by max_connections, for each gateway",
+    "max_requests": "app workers hold no sockets and are not recycled",
+    "max_requests_jitter": "app workers hold no sockets and are not recycled",
+    "preload_app": "each process loads the app itself; nothing is shared by a fork",
+    "forwarded_allow_ips": "trusted_proxies is the Unix socket alone",
+    "keepalive": "nginx keeps connections to the socket",
+    "user": "the service has a user of its own",
+    "group": "the service has a user of its own",
+    "pidfile": "systemd knows the process",
+    "daemon": "systemd runs it in the foreground",
+    "accesslog": "access_log = true writes it to the journal",
+    "errorlog": "logs go to the journal",
+    "loglevel": "log_level, where it is not info",
+    "worker_tmp_dir": "there is no heartbeat file",
+    "backlog": "the socket unit has 4096",
+}
+
+
+@dataclass
+class Old:
+    """An old deployment, as far as it was understood."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    static: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def read(sources: Iterable[Path]) -> Old:
+    """Read an old deployment's files: gunicorn's configuration, systemd units, supervisord's, nginx's.
+
+    Raises:
+        ConfigError: an nginx configuration is among them, and crossplane is not installed.
+    """
+    old = Old()
+    for path in sources:
+        _take(old, path)
+    return old
+
+
+def settings_with(found: Loaded, old: Old) -> Settings:
+    """The settings, completed by the old deployment where nobody has said otherwise."""
+    fresh = {key: value for key, value in old.settings.items() if key not in found.origins}
+    return msgspec.structs.replace(found.settings, **fresh)
+
+
+def _take(old: Old, path: Path) -> None:
+    if path.suffix == ".py":
+        _gunicorn(old, commands.config_of(path, path.name))
+    elif path.suffix == ".service" or "supervisor" in path.name:
+        unit = units.read(path, path.name)
+        if unit is not None:
+            _unit(old, unit)
+    else:
+        root = nginx.read(path, path.name)
+        if root is None or not list(root.all("server")) + list(root.all("location")):
+            old.notes.append(f"{path.name}: neither gunicorn, systemd, supervisord nor nginx can be seen in it")
+        else:
+            _nginx(old, root)
+
+
+def _unit(old: Old, unit: units.Unit) -> None:
+    for server in commands.in_unit(unit):
+        if server.kind == "gunicorn":
+            _gunicorn(old, server.options)
+        elif server.kind == "uvicorn":
+            _uvicorn(old, server.options)
+        else:
+            old.notes.append(f"{server.place}: {server.kind} workers; make their functions jobs, or keep them beside")
+    for name, value in unit.environment().items():
+        if any(word in name.upper() for word in _SECRET):
+            old.secrets = (*old.secrets, name.lower())
+            old.notes.append(
+                f"{value.place}: {name} is a secret; put it into /etc/NAME/credentials/{name.lower()}, and let the app "
+                "read it from $CREDENTIALS_DIRECTORY"
+            )
+        elif name not in ("PATH", "VIRTUAL_ENV", "PYTHONUNBUFFERED", "WEB_CONCURRENCY"):
+            old.environment[name] = value.text
+    for value in unit.all("Service", "EnvironmentFile"):
+        old.notes.append(f"{value.place}: EnvironmentFile={value.text}; name its variables with --env and --secret")
+
+
+def _gunicorn(old: Old, options: dict[str, Value]) -> None:
+    for name, value in options.items():
+        number = value.number
+        if name == "workers" and number is not None:
+            # Headgate's workers are two lanes: the larger half answers what is fast.
+            old.settings["workers"] = max(1, (number + 1) // 2)
+            old.settings["slow_workers"] = max(1, number // 2)
+        elif name == "threads" and number is not None and number > 1:
+            old.settings["slow_threads"] = max(number, 8)
+        elif name == "timeout" and number is not None:
+            if number:
+                old.settings["request_timeout"] = float(number)
+        elif name == "graceful_timeout" and number is not None:
+            old.settings["stop_timeout"] = float(number)
+        elif name == "limit_request_line" and number:
+            old.settings["max_target"] = number
+        elif name == "bind":
+            old.notes.append(f"{value.place}: bind {value.text}; nginx reaches the service by a Unix socket now")
+        elif name in _NO_PLACE:
+            old.notes.append(f"{value.place}: {name}; {_NO_PLACE[name]}")
+        elif name not in ("config", "access_logformat", "chdir", "wsgi_app", "pythonpath", "name"):
+            old.notes.append(f"{value.place}: {name} is not known to Headgate")
+
+
+def _uvicorn(old: Old, options: dict[str, Value]) -> None:
+    for name, value in options.items():
+        if name == "workers" and value.number is not None:
+            old.settings["workers"] = value.number
+        elif name == "timeout_graceful_shutdown" and value.number:
+            old.settings["stop_timeout"] = float(value.number)
+        elif name == "root_path":
+            old.settings["root_path"] = value.text
+        elif name not in ("host", "port", "uds", "proxy_headers", "loop", "http", "ws"):
+            old.notes.append(f"{value.place}: {name} is not known to Headgate")
+
+
+def _nginx(old: Old, root: nginx.Block) -> None:
+    for block in root.all("client_max_body_size"):
+        size = _bytes(block.args[0])
+        if size:
+            old.settings["max_body"] = size
+    for location in root.all("location"):
+        folder = location.own("alias") or location.own("root")
+        if folder and location.args and location.args[0].startswith("/") and not location.own("proxy_pass"):
+            prefix = location.args[0]
+            below = folder[0].args[0].rstrip("/") + (prefix if folder[0].name == "root" else "")
+            old.static[prefix.rstrip("/") + "/"] = below
+        wait = location.inherited("proxy_read_timeout")
+        length = seconds(wait.args[0]) if wait is not None else None
+        if length and location.own("proxy_pass") and length > 60:
+            old.notes.append(
+                f"{wait.place if wait else ''}: proxy_read_timeout; it follows from Headgate's own times now"
+            )
+    for name in ("auth_basic", "allow", "deny", "proxy_cache", "rewrite", "sub_filter"):
+        for block in root.all(name):
+            old.notes.append(f"{block.place}: {name}; add it to the new nginx configuration yourself")
+
+
+def _bytes(text: str) -> int:
+    scale = {"k": 1024, "m": 1024**2, "g": 1024**3}.get(text[-1:].lower(), 1)
+    digits = text[:-1] if scale > 1 else text
+    return int(digits) * scale if digits.isdigit() else 0

@@ -1,1 +1,0 @@
-"""Readers: each turns one kind of file, or a part of a running system, into facts with places."""

@@ -1,0 +1,146 @@
+"""Plans: what is derived from what, what differs between the systems, and what cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headgate.base.errors import ConfigError
+from headgate.config.load import load
+from headgate.config.settings import Settings
+from headgate.deploy.plan import Plan, make
+from headgate.deploy.releases import RELEASES, release
+from headgate.deploy.render import render
+from headgate.deploy.takeover import Old, read, settings_with
+
+
+def plan(system: str = "el9", **more: object) -> Plan:
+    return make("shop:app", "shop.example.com", release(system), Settings(gateways=2), **more)  # type: ignore[arg-type]
+
+
+def files(of: Plan) -> dict[str, str]:
+    return {str(file.path): file.text for file in render(of)}
+
+
+def unit(of: Plan, name: str) -> str:
+    return files(of)[f"root/etc/systemd/system/{name}"]
+
+
+@pytest.mark.parametrize("system", RELEASES)
+def test_times_and_sizes_hang_together(system: str) -> None:
+    settings = Settings(gateways=2, stop_timeout=120.0, ping_interval=50.0, max_body=30 << 20, max_connections=5000)
+    chosen = make("shop:app", "shop.example.com", release(system), settings)
+    made = files(chosen)
+    web, nginx = made["root/etc/systemd/system/shop-web.service"], made["root/etc/nginx/conf.d/shop.conf"]
+    assert "TimeoutStopSec=135" in web
+    assert "LimitNOFILE=24096" in web
+    assert "client_max_body_size 30721k;" in nginx
+    assert chosen.read_seconds >= 2 * settings.ping_interval
+    assert f"proxy_read_timeout {chosen.request_seconds}s;" in nginx
+    assert chosen.request_seconds >= chosen.read_seconds
+    assert "gateways = 2" in made["root/etc/shop/headgate.toml"]
+
+
+def test_what_differs_between_the_systems() -> None:
+    assert "Type=notify\n" in unit(plan("el8"), "shop-web.service")
+    assert "Type=notify\n" in unit(plan("el9"), "shop-web.service")
+    assert "Type=notify-reload\n" in unit(plan("el10"), "shop-web.service")
+    assert "ExecReload=" not in unit(plan("el10"), "shop-web.service")
+    assert "ExecReload=" in unit(plan("el9"), "shop-web.service")
+    secret = {"secrets": ("database",)}
+    assert "LoadCredential=database:" in unit(plan("el9", **secret), "shop-web.service")
+    old = unit(plan("el8", **secret), "shop-web.service")
+    assert "LoadCredential" not in old
+    assert "EnvironmentFile=-/etc/shop/environment" in old
+    assert "ProtectProc" not in old
+    assert "http2 on;" in files(plan("el10"))["root/etc/nginx/conf.d/shop.conf"]
+    assert "listen 443 ssl http2;" in files(plan("el9"))["root/etc/nginx/conf.d/shop.conf"]
+    debian = files(plan("debian"))
+    assert not [path for path in debian if "selinux" in path or "firewalld" in path]
+    assert "PROFILE=SYSTEM" not in debian["root/etc/nginx/conf.d/shop.conf"]
+    assert "SocketGroup=www-data" in debian["root/etc/systemd/system/shop.socket"]
+    assert "valkey" in release("el10").queue
+
+
+def test_jobs_have_a_slice_of_their_own_and_find_the_broker() -> None:
+    jobs = unit(plan(), "shop-jobs.service")
+    assert "--roles jobs --data /var/lib/shop/jobs --broker unix:/var/lib/shop/run/broker.sock" in jobs
+    assert "Slice=shop-jobs.slice" in jobs
+    weights = [int(unit(plan(), f"shop-{each}.slice").split("CPUWeight=")[1].split()[0]) for each in ("web", "jobs")]
+    assert weights[0] >= 10 * weights[1]
+    redis = make("shop:app", "a.example", release("el9"), Settings(broker="redis://queue:6379/0"))
+    assert "--broker redis://queue:6379/0" in unit(redis, "shop-jobs.service")
+    assert "--roles gateway,app" in unit(redis, "shop-web.service")
+    assert not [path for path in files(redis) if "backup" in path]
+
+
+def test_an_app_that_needs_write_and_execute() -> None:
+    assert "MemoryDenyWriteExecute=yes" in unit(plan(), "shop-web.service")
+    allowed = plan(write_execute=True)
+    assert "MemoryDenyWriteExecute" not in unit(allowed, "shop-web.service")
+    assert "execmem" in files(allowed)["selinux/shop.te"].split("self:process")[1].split(";")[0]
+
+
+def test_no_secret_setting_is_written() -> None:
+    settings = Settings(secret="s" * 40, tls_key_password="geheim")
+    made = files(make("shop:app", "a.example", release("el9"), settings))
+    assert not [path for path, text in made.items() if "s" * 40 in text or "geheim" in text]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"app": "shop.py"}, "is a file"),
+        ({"domain": "https://shop.example.com"}, "is no host name"),
+        ({"domain": "shop example"}, "is no host name"),
+        ({"name": "Shop"}, "cannot be the name"),
+        ({"name": "root"}, "cannot be the name"),
+        ({"static": {"static": "/x"}}, "write it as"),
+        ({"environment": {"A B": "x"}}, "no name of an environment variable"),
+    ],
+)
+def test_what_cannot_be_used_is_told(change: dict[str, object], message: str) -> None:
+    given: dict[str, object] = {"app": "shop:app", "domain": "a.example", **change}
+    app, domain = str(given.pop("app")), str(given.pop("domain"))
+    with pytest.raises(ConfigError, match=message):
+        make(app, domain, release("el9"), Settings(), **given)  # type: ignore[arg-type]
+
+
+def test_an_unknown_system_is_told() -> None:
+    with pytest.raises(ConfigError, match="no system 'el7'; it knows rhel"):
+        release("el7")
+
+
+def test_an_old_deployment_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text("workers = 5\nthreads = 16\ngraceful_timeout = 90\nmax_requests = 100\n")
+    (tmp_path / "shop.service").write_text(
+        "[Service]\nEnvironment=LANG=C.UTF-8 API_TOKEN=abc\nExecStart=/srv/venv/bin/gunicorn -k eventlet shop:app\n"
+    )
+    (tmp_path / "nginx.conf").write_text(
+        "server {\nclient_max_body_size 30m;\nlocation /static/ { alias /srv/static/; }\n"
+        "location / { auth_basic x; proxy_pass http://127.0.0.1:8000; }\n}\n"
+    )
+    old = read([tmp_path / each for each in ("gunicorn.conf.py", "shop.service", "nginx.conf")])
+    settings = settings_with(load(folder=tmp_path, environ={}), old)
+    assert (settings.workers, settings.slow_workers, settings.slow_threads) == (3, 2, 16)
+    assert (settings.stop_timeout, settings.max_body) == (90.0, 30 << 20)
+    assert old.environment == {"LANG": "C.UTF-8"}
+    assert old.secrets == ("api_token",)
+    assert old.static == {"/static/": "/srv/static"}
+    notes = "\n".join(old.notes)
+    for word in ("max_requests; app workers hold no sockets", "worker_class; Headgate finds out", "auth_basic; add it"):
+        assert word in notes
+    assert "abc" not in notes
+
+
+def test_what_somebody_has_set_counts_more_than_the_old_deployment(tmp_path: Path) -> None:
+    found = load({"workers": "7"}, folder=tmp_path, environ={})
+    assert settings_with(found, Old(settings={"workers": 2, "stop_timeout": 9.0})).workers == 7
+    assert msgspec.structs.asdict(settings_with(found, Old()))["workers"] == 7
+
+
+def test_a_file_of_another_kind_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "strange.conf").write_text("some words;\n")
+    assert "neither gunicorn" in read([tmp_path / "strange.conf"]).notes[0]
