@@ -1,0 +1,19 @@
+"""On Headgate: a socket that follows the stream that it is asked to."""
+
+from flask import Flask
+
+from headgate import Headgate
+
+app = Flask(__name__)
+gate = Headgate(app)
+
+
+@gate.socket("/ws")
+def ws(sock, message):
+    sock.follow(message["stream"])
+    return {"following": message["stream"]}
+
+
+@app.post("/address/<name>")
+def address(name):
+    return gate.stream(name).url()
