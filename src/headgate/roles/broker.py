@@ -13,6 +13,7 @@ from headgate.base.ports import StopSignal
 from headgate.broker.server import Broker
 from headgate.roles.limits import limits_of
 from headgate.supervisor.child import Child, serve
+from headgate.supervisor.memory import give_back_early
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class BrokerRole:
 
 def main() -> None:
     """Run the role; does not return."""
+    give_back_early()
     serve(BrokerRole)
 
 

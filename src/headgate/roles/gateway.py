@@ -8,6 +8,7 @@ from headgate.gateway.gateway import Gateway
 from headgate.roles.choose import is_shared, open_engine
 from headgate.roles.machine import Deaths, Here, member
 from headgate.supervisor.child import Child, serve
+from headgate.supervisor.memory import give_back_early
 
 
 def service(child: Child) -> Gateway:
@@ -45,6 +46,7 @@ def _secret(settings: Settings) -> str:
 
 def main() -> None:
     """Run the role; does not return."""
+    give_back_early()
     serve(service)
 
 
