@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -17,6 +18,8 @@ from headgate.gateway.heads import outgoing
 from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.pages import Page, page
 from headgate.link.messages import Accept, Cancel, Fail, Open, Reject, Scope, ToWorker
+
+log = logging.getLogger("headgate.gateway")
 
 EARLY: Final = 64 * 1024
 """Bytes that a client may send before it has the answer to its handshake."""
@@ -70,6 +73,8 @@ class Handshake(asyncio.Protocol):
         self.proto = proto
         self.accepted: bytes = b""
         """The 101 response as the checks made it, without the app's headers."""
+        self.offered: list[str] = []
+        """Subprotocols that the client knows."""
         self._sockets = sockets
         self._early: list[bytes] = []
         self._early_bytes = 0
@@ -199,6 +204,9 @@ def check(sockets: Gate, http_protocol: HttpProtocol, target: str, headers: list
             told = Page(426, [*told.headers, (b"sec-websocket-version", b"13")], told.body)
         handshake.refuse(told)
         return handshake
+    handshake.offered = [
+        name.strip() for value in pairs.get_all("Sec-WebSocket-Protocol") for name in value.split(",") if name.strip()
+    ]
     origin = pairs.get("Origin")
     if not sockets.allows_origin(origin, pairs.get("Host", "")):
         handshake.refuse(
@@ -214,9 +222,22 @@ def response(handshake: Handshake, accept: Accept) -> bytes:
     """The 101 response with what the app adds."""
     lines = [handshake.accepted]
     lines += [b"%s: %s" % pair for pair in outgoing(accept.headers) if pair[0] not in _OURS and b"\n" not in pair[1]]
-    if accept.subprotocol:
+    if accept.subprotocol and _offered(handshake, accept):
         lines.append(b"Sec-WebSocket-Protocol: " + accept.subprotocol.encode("latin-1", "replace"))
     return b"\r\n".join([*lines, b"", b""])
+
+
+def _offered(handshake: Handshake, accept: Accept) -> bool:
+    """Whether the client knows the subprotocol: it would have to fail the connection otherwise (RFC 6455 §4.1)."""
+    if accept.subprotocol in handshake.offered:
+        return True
+    log.warning(
+        "%s chose the subprotocol %r, which the client does not offer (%s): left out",
+        accept.handler,
+        accept.subprotocol,
+        ", ".join(handshake.offered) or "it offers none",
+    )
+    return False
 
 
 def _whole(message: Reject) -> list[tuple[bytes, bytes]]:

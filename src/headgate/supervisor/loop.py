@@ -251,7 +251,8 @@ class Supervisor:
     def status(self) -> dict[str, Any]:
         """What `headgate status` shows."""
         now = time.monotonic()
-        seen = dict.fromkeys(sockets.written(listener) for share in self._public for listener in share)
+        tls = bool(self._settings.tls_cert)
+        seen = dict.fromkeys(sockets.written(listener, tls=tls) for share in self._public for listener in share)
         return {
             "version": headgate.__version__,
             "pid": os.getpid(),

@@ -183,9 +183,9 @@ def _clear(path: Path) -> None:
     raise ConfigError(f"unix:{path} is in use by another program. Stop it, or listen on another path with --bind.")
 
 
-def written(listener: socket.socket) -> str:
+def written(listener: socket.socket, *, tls: bool = False) -> str:
     """A listening socket's address for people: a URL, or `unix:PATH`."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return f"unix:{name}"
-    return f"http://{Tcp(name[0], name[1])}"
+    return f"{'https' if tls else 'http'}://{Tcp(name[0], name[1])}"
