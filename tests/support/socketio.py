@@ -101,7 +101,8 @@ class Player:
 
     def expect(self, event: str, count: int = 1, seconds: float = 15.0) -> list[Any]:
         """Wait until so many events of this name have come."""
-        return until(lambda: len(self.got(event)) >= count and self.got(event), f"{count} × {event!r}", seconds)
+        until(lambda: len(self.got(event)) >= count, f"{count} × {event!r}", seconds)
+        return self.got(event)
 
     def close(self) -> None:
         self.client.disconnect()

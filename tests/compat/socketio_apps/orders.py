@@ -8,7 +8,7 @@ from flask_socketio import SocketIO, emit, join_room
 
 app = Flask(__name__)
 gate = headgate.Headgate(app)
-socketio = SocketIO(app, ping_interval=1, ping_timeout=1)
+socketio = SocketIO(app, ping_interval=1, ping_timeout=1, cors_allowed_origins="*")
 
 
 @socketio.on("connect")

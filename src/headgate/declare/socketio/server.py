@@ -43,6 +43,12 @@ class GatewayServer(_OriginalServer):  # type: ignore[misc,valid-type]  # publis
 
     # clients
 
+    def emit(self, event: str, data: Any = None, to: Any = None, room: Any = None, **options: Any) -> None:
+        """As python-socketio's, and `volatile=True` besides: clients that are slow or away need not get it."""
+        namespace = options.pop("namespace", None) or "/"
+        options.pop("ignore_queue", None)
+        self.manager.emit(event, data, namespace, room=to or room, **options)
+
     def get_environ(self, sid: str, namespace: str | None = None) -> Any:
         turn = TURN.get()
         if turn is not None and sid == turn.sid:

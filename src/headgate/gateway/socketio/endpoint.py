@@ -138,6 +138,12 @@ class Endpoint:
             adopted.refuse(_UNKNOWN)
         elif handed.scope:
             self._settle(adopted, handed)
+        elif (index := self._peers.moved.get(handed.sid)) is not None:
+            handed.early = adopted.early()
+            if self._peers.give(index, handed, adopted.transport):
+                adopted.transport.abort()  # closes our descriptor; the other gateway has its own
+            else:
+                adopted.refuse(_UNKNOWN)
         elif (one := self._sessions.get(handed.sid)) is None or one.wire is not None:
             adopted.refuse(_UNKNOWN)
         else:

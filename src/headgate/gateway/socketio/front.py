@@ -15,7 +15,7 @@ from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.socketio.endpoint import Endpoint
 from headgate.gateway.socketio.hub import Hub
 from headgate.gateway.socketio.peers import Peers
-from headgate.gateway.socketio.polling import Polling
+from headgate.gateway.socketio.polling import Answer, Polling
 from headgate.gateway.socketio.recovery import Recovery
 from headgate.gateway.socketio.session import Session
 from headgate.gateway.socketio.sessions import Sessions
@@ -148,7 +148,9 @@ class SocketIO:
     def _move(self, session: Session, pid: str, packet: str | bytes) -> bool:
         """Give a session to the gateway that knows the client it belongs to."""
         index = gateway_of(pid)
-        if index is None or not self.peers.knows(index) or session.wire is None or not session.wire.whole:
+        if index is None or not self.peers.knows(index) or session.probing:
+            return False
+        if session.wire is not None and not session.wire.whole:
             return False
         mover = _Mover([packet])
         session.app = mover
@@ -159,12 +161,30 @@ class SocketIO:
         """After the bytes that came together with the packet have been read."""
         if session.closed:
             return
-        messages = [b"" + one if isinstance(one, bytes) else "4" + one for one in mover.messages]
-        if self.endpoint.leave(session, index, messages):
+        messages = [one if isinstance(one, bytes) else "4" + one for one in mover.messages]
+        if session.wire is None:
+            leaving = self.polling.leave(session.sid, index, bytes(session.scope), messages)
+            leaving.add_done_callback(lambda future: self._left(session, mover, index, future))
+        elif self.endpoint.leave(session, index, messages):
             session.data.forget()
+        else:
+            self._stay(session, mover)
+
+    def _left(self, session: Session, mover: _Mover, index: int, future: asyncio.Future[Answer]) -> None:
+        """The other gateway has the polling session, or has said no."""
+        if session.closed:
             return
+        if future.cancelled() or future.exception() is not None or future.result()[0] != 200:
+            self._stay(session, mover)
+            return
+        self.peers.move(session.sid, index)
+        self.sessions.part(session)
+        session.data.forget()
+
+    def _stay(self, session: Session, mover: _Mover) -> None:
+        """Here nobody knows the client: it begins anew."""
         session.app = self.hub
-        for message in mover.messages:  # it stays: here nobody knows the client, and it begins anew
+        for message in mover.messages:
             self.hub.received(session, message)
 
 

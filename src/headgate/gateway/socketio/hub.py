@@ -325,8 +325,8 @@ class Hub:
         if client.state not in (PENDING, OPEN):
             return
         carried.clients.pop(client.namespace, None)
-        pending, client.state = client.state == PENDING, LEAVING
-        if reason in RECOVERABLE and self.recovery.on and not pending:
+        client.state = LEAVING
+        if reason in RECOVERABLE and self.recovery.on and client.accepted:
             self._remember(client)
         if self._handler(client.namespace, "disconnect"):
             self._turns.add(client, Item("disconnect", "disconnect", reason=reason))

@@ -30,6 +30,7 @@ log = logging.getLogger("headgate.gateway")
 MOST_FRAME: Final = 64 * 1024 * 1024
 MOST_HANDED: Final = 160 * 1024
 """Bytes that go along with a descriptor; a Unix datagram takes little more."""
+MOST_MOVED: Final = 20_000
 Answer = tuple[int, bytes]
 _AWAY: Final[Answer] = (400, b'{"code":1,"message":"Session ID unknown"}')
 
@@ -51,7 +52,7 @@ class Handed(msgspec.Struct, array_like=True):
 class Asked(msgspec.Struct, array_like=True):
     number: int
     kind: str
-    """poll | post | gone"""
+    """poll | post | gone | settle"""
     sid: str = ""
     body: bytes = b""
 
@@ -107,6 +108,8 @@ class Peers:
         self.poll: Callable[[str, Callable[[Callable[[], None]], None]], Awaitable[Answer]]
         self.post: Callable[[str, bytes], Awaitable[Answer]]
         self.adopt: Callable[[Adopted], None]
+        self.settle: Callable[[str, bytes], None]
+        """Take a polling session in that comes from another gateway."""
         self.arrived: Callable[[], None] = lambda: None
         """Called when a connection came that has to be counted."""
         self.departed: Callable[[], None] = lambda: None
@@ -198,7 +201,10 @@ class Peers:
         tasks: set[asyncio.Task[None]] = set()
 
         async def answer(asked: Asked) -> None:
-            if asked.kind == "poll":
+            if asked.kind == "settle":
+                self.settle(asked.sid, asked.body)
+                found: Answer = (200, b"")
+            elif asked.kind == "poll":
                 found = await self.poll(asked.sid, lambda gone: waiting.__setitem__(asked.number, gone))
             else:
                 found = await self.post(asked.sid, asked.body)
@@ -235,6 +241,12 @@ class Peers:
         handshake.done = True
         handshake.transport.abort()  # closes our descriptor; the other gateway has its own
         return True
+
+    def move(self, sid: str, index: int) -> None:
+        """Requests for a session that began here go to another gateway from now on."""
+        self.moved[sid] = index
+        if len(self.moved) > MOST_MOVED:
+            self.moved.pop(next(iter(self.moved)))
 
     def give(self, index: int, handed: Handed, transport: asyncio.Transport) -> bool:
         """Give a session with its open WebSocket (or none: a polling one) to another gateway."""

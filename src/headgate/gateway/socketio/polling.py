@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import zlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 import msgspec
@@ -26,6 +26,7 @@ VERSIONS: Final = ("4",)
 """Of Engine.IO."""
 _PLAIN: Final = [(b"content-type", b"text/plain; charset=UTF-8"), (b"cache-control", b"no-store")]
 Answer = tuple[int, bytes]
+_decode_settled: Final = msgspec.msgpack.Decoder(tuple[bytes, list[Any]]).decode
 
 
 class Polling:
@@ -41,7 +42,7 @@ class Polling:
         self._sessions = sessions
         self._web = web
         self._peers = peers
-        peers.poll, peers.post = self.poll, self.post
+        peers.poll, peers.post, peers.settle = self.poll, self.post, self.settle
 
     async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
         """One polling request."""
@@ -118,6 +119,8 @@ class Polling:
     async def poll(self, sid: str, on_gone: Callable[[Callable[[], None]], None]) -> Answer:
         """Wait for packets of a session; `on_gone` is given what to call when the client goes away."""
         one = self._sessions.get(sid)
+        if one is None and sid in self._peers.moved:
+            return await self._elsewhere(sid, "poll", on_gone)
         if one is None or one.wire is not None:
             return _unknown(sid)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -135,9 +138,32 @@ class Polling:
         one.poll(poll)
         return await future
 
+    async def _elsewhere(
+        self, sid: str, kind: str, on_gone: Callable[[Callable[[], None]], None], body: bytes = b""
+    ) -> Answer:
+        """Pass on a request for a session that has moved."""
+        answer = await self._peers.ask(self._peers.moved[sid], kind, sid, on_gone, body)
+        if answer[0] == 400:
+            self._peers.moved.pop(sid, None)
+        return answer
+
+    def settle(self, sid: str, body: bytes) -> None:
+        """A session that began on another gateway goes on here."""
+        scope, messages = _decode_settled(body)
+        one = self._sessions.resume(sid, msgspec.Raw(scope))
+        for message in messages:
+            one.message(message)
+
+    def leave(self, sid: str, index: int, scope: bytes, messages: list[str | bytes]) -> asyncio.Future[Answer]:
+        """Have another gateway go on with a polling session of ours."""
+        body = msgspec.msgpack.encode((scope, messages))
+        return asyncio.ensure_future(self._peers.ask(index, "settle", sid, body=body))
+
     async def post(self, sid: str, body: bytes) -> Answer:
         """Packets that a polling client sent."""
         one = self._sessions.get(sid)
+        if one is None and sid in self._peers.moved:
+            return await self._elsewhere(sid, "post", lambda _: None, body)
         if one is None or one.wire is not None:
             return _unknown(sid)
         try:

@@ -135,6 +135,11 @@ class Session:
     def transport(self) -> str:
         return "polling" if self.wire is None else "websocket"
 
+    @property
+    def probing(self) -> bool:
+        """A WebSocket is about to take it over."""
+        return self._probe is not None
+
     # what it is sent
 
     def send(self, parcel: Parcel, *, droppable: bool = False) -> None:
@@ -342,6 +347,8 @@ class Session:
         """It lives on another gateway from now on."""
         self.closed = True
         self._timer.cancel()
+        if self._poll is not None:
+            self._poll.answer(200, b"6")
         self.wire = None
 
     def close(self, reason: str, code: int = codes.NORMAL, told: str = "") -> None:
