@@ -51,8 +51,14 @@ ECHO = [(FIN | TEXT, b"x")]
 Frames = list[tuple[int, bytes]]
 CASES: dict[str, tuple[bytes, Frames]] = {
     # 1: sizes
-    **{f"1.1 {size}": (text(b"*" * size) + CLOSING, [(0x81, b"*" * size), *BYE]) for size in (0, 125, 126, 127, 65535, 65536)},
-    **{f"1.2 {size}": (sent(0x82, b"\xfe" * size) + CLOSING, [(0x82, b"\xfe" * size), *BYE]) for size in (0, 126, 65536)},
+    **{
+        f"1.1 {size}": (text(b"*" * size) + CLOSING, [(0x81, b"*" * size), *BYE])
+        for size in (0, 125, 126, 127, 65535, 65536)
+    },
+    **{
+        f"1.2 {size}": (sent(0x82, b"\xfe" * size) + CLOSING, [(0x82, b"\xfe" * size), *BYE])
+        for size in (0, 126, 65536)
+    },
     # 2: pings and pongs
     "2.1": (sent(FIN | PING) + CLOSING, [(FIN | PONG, b""), *BYE]),
     "2.4": (sent(FIN | PING, b"\xfe" * 125) + CLOSING, [(FIN | PONG, b"\xfe" * 125), *BYE]),
@@ -91,7 +97,16 @@ CASES: dict[str, tuple[bytes, Frames]] = {
     "6.4 cut off at the end": (sent(TEXT, b"\xce") + sent(FIN), ends(1007)),
     **{
         f"6 {bad.hex()}": (text(bad), ends(1007))
-        for bad in (b"\xce", b"\x80", b"\xc0\x80", b"\xe0\x80\xaf", b"\xf8\x88\x80\x80\x80", b"\xed\xbf\xbf", b"\xff", b"\xf4\x90\x80\x80")
+        for bad in (
+            b"\xce",
+            b"\x80",
+            b"\xc0\x80",
+            b"\xe0\x80\xaf",
+            b"\xf8\x88\x80\x80\x80",
+            b"\xed\xbf\xbf",
+            b"\xff",
+            b"\xf4\x90\x80\x80",
+        )
     },
     **{
         f"6 {good.hex()}": (text(good) + CLOSING, [(0x81, good), *BYE])
@@ -108,12 +123,18 @@ CASES: dict[str, tuple[bytes, Frames]] = {
     "7.3.5 the longest": (close(1000, b"*" * 123), [(FIN | CLOSE, b"\x03\xe8" + b"*" * 123)]),
     "7.3.6 longer": (close(1000, b"*" * 124), ends(1002)),
     "7.5.1 a reason that is no UTF-8": (close(1000, b"\xce\xba\xed\xa0\x80"), ends(1007)),
-    **{f"7.7 {code}": (close(code), ends(code)) for code in (1000, 1001, 1002, 1003, 1007, 1011, 3000, 3999, 4000, 4999)},
-    **{f"7.9 {code}": (close(code), ends(1002)) for code in (0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999, 5000, 65535)},
+    **{
+        f"7.7 {code}": (close(code), ends(code))
+        for code in (1000, 1001, 1002, 1003, 1007, 1011, 3000, 3999, 4000, 4999)
+    },
+    **{
+        f"7.9 {code}": (close(code), ends(1002))
+        for code in (0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999, 5000, 65535)
+    },
     # not Autobahn's: a client must mask
     "- unmasked": (frame(FIN | TEXT, b"x"), ends(1002)),
     "- a length with the top bit": (b"\x81\xff" + b"\xff" * 8 + MASK, ends(1009)),
-}  # fmt: skip
+}
 
 
 def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
