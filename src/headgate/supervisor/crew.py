@@ -41,7 +41,7 @@ from headgate.supervisor.events import (
 )
 from headgate.supervisor.liveness import Verdict
 from headgate.supervisor.roster import PLANNED_ENDS, Phase, Post, Reload, Run
-from headgate.supervisor.sequence import BOOT_STAGES, LAST_GRACE, RELOADED, Limits, may_stop
+from headgate.supervisor.sequence import BOOT_STAGES, LAST_GRACE, RELOADED, Limits, early, may_stop
 
 REAP_PATIENCE: Final = 10.0
 """Seconds after a kill at which a process counts as stuck in the kernel and is left behind."""
@@ -184,7 +184,7 @@ class Crew:
         """A process ended that nobody told to."""
         ended = run.ended(status)
         starting = run.phase is Phase.BOOTING or self._in_reload(run)
-        if starting and self._boot_ended(run, Failed(_early(ended, run), "", False), now):
+        if starting and self._boot_ended(run, Failed(early(ended, run), "", False), now):
             return
         if run.phase is Phase.SERVING and run.place.role == "jobs" and status in PLANNED_ENDS:
             level, why = PLANNED_ENDS[status]
@@ -396,9 +396,3 @@ class Crew:
 
     def _say(self, level: Literal["info", "warning", "error"], text: str) -> None:
         self._orders.append(Say(level, text))
-
-
-def _early(ended: str, run: Run) -> str:
-    """The end of a process that never served and could not say why."""
-    hint = " The app's code, or a library of it, ended the process; it may have said why above."
-    return f"{ended} while it was starting.{hint if run.place.role in RELOADED and run.killed_for is None else ''}"

@@ -33,6 +33,12 @@ def may_stop(runs: Iterable[Run]) -> list[Run]:
     return [run for run in present if not _STOPS_AFTER[run.place.role] & roles]
 
 
+def early(ended: str, run: Run) -> str:
+    """The end of a process that never served and could not say why."""
+    hint = " The app's code, or a library of it, ended the process; it may have said why above."
+    return f"{ended} while it was starting.{hint if run.place.role in RELOADED and run.killed_for is None else ''}"
+
+
 @dataclass(frozen=True)
 class Limits:
     """The times of the crew, in seconds; the settings of the same names."""
