@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.fixtures import StartHeadgate
-from tests.support.gateway_storm import APP, IDLE_SECONDS, SETTINGS, Held, Storm
+from tests.support.gateway_storm import IDLE_SECONDS, Held, Storm
+from tests.support.steady import APP, SETTINGS
 
 MINUTES = float(os.environ.get("SOAK_GATEWAY_MINUTES", "10"))
 SEED = int(os.environ.get("SOAK_GATEWAY_SEED", str(random.SystemRandom().randrange(1 << 30))))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.fixtures import StartHeadgate
-from tests.support.gateway_storm import APP, SETTINGS, Storm
+from tests.support.gateway_storm import Storm
+from tests.support.steady import APP, SETTINGS
 
 pytestmark = pytest.mark.anyio
 
