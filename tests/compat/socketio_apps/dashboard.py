@@ -1,4 +1,4 @@
-"""A dashboard as teams write them: one background thread that ticks, started by the first client; and slow updates inline."""
+"""A dashboard as teams write them: a background thread that the first client starts; slow updates inline."""
 
 from __future__ import annotations
 

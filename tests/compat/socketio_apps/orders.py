@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import headgate
 from flask import Flask, request
 from flask_socketio import SocketIO, emit, join_room
+
+import headgate
 
 app = Flask(__name__)
 gate = headgate.Headgate(app)

@@ -34,13 +34,18 @@ def prepare(locks: Path, *, spectator: bool = False) -> None:
         ConfigError: the process is monkey-patched already.
     """
     once.folder, once.spectator, once.importing = locks, spectator, True
-    if any(isinstance(one, _Finder) for one in sys.meta_path):
-        return
     _refuse_patched()
-    sys.meta_path.insert(0, _Finder())
-    for name, meet in _MET.items():
-        if name in sys.modules:
-            meet(sys.modules[name])
+    _MET.update(_HOSTED)
+    meet()
+
+
+def meet() -> None:
+    """Meet the libraries, those too that are imported already."""
+    if not any(isinstance(one, _Finder) for one in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+        for name, meet_one in _MET.items():
+            if name in sys.modules:
+                meet_one(sys.modules[name])
 
 
 def imported() -> None:
@@ -121,8 +126,8 @@ def _meet_gevent_monkey(module: ModuleType) -> None:
         vars(module)[name] = _unpatched("gevent.monkey")
 
 
-_MET: dict[str, Callable[[ModuleType], None]] = {
-    "socketio": _meet_socketio,
+_MET: dict[str, Callable[[ModuleType], None]] = {"socketio": _meet_socketio}
+_HOSTED: dict[str, Callable[[ModuleType], None]] = {
     "flask_socketio": _meet_flask_socketio,
     "eventlet": _meet_eventlet,
     "gevent": _meet_gevent,
