@@ -19,6 +19,7 @@ from headgate.declare.handle import JobHandle
 from headgate.declare.stream import Stream, offset_of
 
 Format = Literal["json", "raw"]
+Slow = Literal["drop", "latest", "close"]
 
 Action = tuple[str, Any]
 """An effect as `(kind, data)`, as in `link.messages.Effect`."""
@@ -65,9 +66,19 @@ class Socket:
         """Send a value as JSON text, at once."""
         self._effect("send", _as_json(value))
 
-    def join(self, channel: str) -> None:
-        """Get everything that is published to the channel from now on."""
-        self._effect("join", channel)
+    def join(self, channel: str, *, slow: Slow = "drop") -> None:
+        """Get everything that is published to the channel from now on.
+
+        Args:
+            slow: what becomes of it while the client does not read as fast: "drop" lets the oldest messages give way,
+                "latest" all but the newest, and "close" none: the client is closed with 4008 when they do not fit.
+
+        Raises:
+            ValueError: `slow` is none of these.
+        """
+        if slow not in typing.get_args(Slow):
+            raise ValueError(f"sock.join(slow={slow!r}): there are {', '.join(map(repr, typing.get_args(Slow)))}")
+        self._effect("join", channel if slow == "drop" else [channel, slow])
 
     def leave(self, channel: str) -> None:
         """Get no more of the channel."""

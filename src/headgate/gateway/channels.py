@@ -23,7 +23,7 @@ TURN: Final = 500
 class Member(Protocol):
     """A connection, as far as channels need it."""
 
-    def published(self, frame: bytes) -> None: ...
+    def published(self, frame: bytes, channel: str) -> None: ...
 
 
 Subscribe = Callable[[ChannelSet], AsyncIterator[tuple[str, bytes]]]
@@ -115,7 +115,7 @@ class Channels:
             return
         self.delivered += len(members)
         for number, member in enumerate(list(members), 1):
-            member.published(frame)
+            member.published(frame, channel)
             if number % TURN == 0:
                 await asyncio.sleep(0)
 

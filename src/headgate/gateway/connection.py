@@ -26,6 +26,11 @@ from headgate.link.messages import Effect
 
 log = logging.getLogger("headgate.gateway")
 
+DROP_OLDEST: Final = "drop"
+KEEP_LATEST: Final = "latest"
+SLOW: Final = (DROP_OLDEST, KEEP_LATEST, "close")
+"""What becomes of a channel's messages for a client that is slow: the oldest give way, all but the newest do, or none
+does and the client is closed with 4008 when they do not fit."""
 MOST_CHANNELS: Final = 1000
 MUCH: Final = 64 * 1024
 """Unread bytes from which on a connection's streams wait in the log, not here."""
@@ -93,7 +98,7 @@ class Connection:
         self.scope = scope
         self._outbox: Outbox | None = None
         self._room: asyncio.Future[None] | None = None
-        self._channels: set[str] | None = None
+        self._channels: dict[str, str] | None = None
         self._follows: set[str] | None = None
         self._closing: tuple[int, str] | None = None
         self._bucket = sockets.new_bucket()
@@ -130,9 +135,15 @@ class Connection:
         """A value as JSON text that must arrive."""
         self.post(text_frame(msgspec.json.encode(value, enc_hook=str)))
 
-    def published(self, frame: bytes) -> None:
-        """A channel's message: the oldest give way when the client is slow."""
-        self.post(frame, DROP)
+    def published(self, frame: bytes, channel: str = "") -> None:
+        """A channel's message; what becomes of it when the client is slow was said when it joined."""
+        slow = (self._channels or {}).get(channel, DROP_OLDEST)
+        if slow == DROP_OLDEST:
+            self.post(frame, DROP)
+        elif slow == KEEP_LATEST:
+            self.post(frame, LATEST, f"channel {channel}")
+        else:
+            self.post(frame, KEEP)
 
     def event(self, told: Told) -> None:
         """A followed stream's event: of progress only the newest waits."""
@@ -218,7 +229,8 @@ class Connection:
             case "state":
                 self.keep_state(data)
             case "join":
-                self.join(data)
+                channel, slow = (data, DROP_OLDEST) if isinstance(data, str) else data
+                self.join(channel, slow)
             case "leave":
                 self.leave(data)
             case "follow":
@@ -235,19 +247,23 @@ class Connection:
     def keep_state(self, state: dict[str, Any]) -> None:
         """Replace the state that goes with each message (native sockets only)."""
 
-    def join(self, channel: str) -> None:
-        joined = self._channels = self._channels if self._channels is not None else set()
+    def join(self, channel: str, slow: str = DROP_OLDEST) -> None:
+        """Get what is published to a channel; a second call changes what happens while the client is slow."""
+        if slow not in SLOW:
+            raise ValueError(f"{slow!r} is none of {', '.join(SLOW)}")
+        joined = self._channels = self._channels if self._channels is not None else {}
         if channel in joined:
+            joined[channel] = slow
             return
         if len(joined) >= MOST_CHANNELS:
             log.warning("connection %s has joined %d channels, the bound; not %r", self.id, MOST_CHANNELS, channel)
             return
-        joined.add(channel)
+        joined[channel] = slow
         self.sockets.channels.join(self, channel)
 
     def leave(self, channel: str) -> None:
         if self._channels is not None and channel in self._channels:
-            self._channels.discard(channel)
+            del self._channels[channel]
             self.sockets.channels.leave(self, channel)
 
     def follow(self, stream: str, after: int) -> bool:

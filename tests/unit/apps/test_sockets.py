@@ -14,6 +14,7 @@ import pytest
 from headgate.base.errors import QueueFull
 from headgate.declare import registry
 from headgate.declare.extension import Headgate
+from headgate.declare.socket import Socket
 from headgate.link.messages import Accept, Answer, Effect, Effects, Fail, Reject
 from tests.unit.apps.gateway import Hosted, hosted, scope
 
@@ -54,6 +55,7 @@ def flask_app() -> flask.Flask:  # noqa: C901, PLR0915 - one app with a handler 
                 sock.send(b"bytes")
                 sock.json({"a": 1})
                 sock.join("desk")
+                sock.join("prices", slow="latest")
                 sock.leave("desk")
                 sock.follow("jobs/1", 4)
                 sock.unfollow("jobs/1")
@@ -210,6 +212,7 @@ def test_effects_go_out_at_once_and_in_order(host: Hosted) -> None:
         Effect("send", b"bytes"),
         Effect("send", '{"a":1}'),
         Effect("join", "desk"),
+        Effect("join", ["prices", "latest"]),
         Effect("leave", "desk"),
         Effect("follow", ["jobs/1", 4]),
         Effect("unfollow", "jobs/1"),
@@ -300,3 +303,9 @@ def test_without_flask_a_handler_gets_the_handshake(tmp_path: Path) -> None:
         host.gateway.open(scope(path="/live"))
         reject = host.gateway.expect(Reject)
         assert (reject.status, reject.body) == (401, b"who are you?")
+
+
+def test_a_channel_joined_with_an_unknown_policy_is_told() -> None:
+    sock = Socket("c", None, {}, None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'drop', 'latest', 'close'"):
+        sock.join("news", slow="newest")  # type: ignore[arg-type]
