@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from typing import Any
 
 import httpx
@@ -18,7 +19,7 @@ from headgate.base.model import JobSpec, Outcome, Settlement, new_id
 from headgate.base.offload import FUNCTION, StoredResponse
 from headgate.base.tokens import Tokens, job_url
 from headgate.drivers.memory.engine import MemoryEngine
-from headgate.gateway.access import as_json, combined, entry, logfmt
+from headgate.gateway.access import as_json, bare, combined, entry, logfmt
 from headgate.gateway.heads import Head
 from headgate.link.messages import Reject, Request
 from tests.process.gateway_rig import Rig, quick, until
@@ -115,6 +116,26 @@ def test_no_client_can_forge_a_line_of_the_access_log() -> None:
         "slow",
         "GET *",
     )
+
+
+@pytest.mark.parametrize("form", ["combined", "json"])
+async def test_lines_for_programs_stand_alone(form: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        async with Rig(access_log=True, access_log_format=form) as rig:
+            await rig.worker()
+            await ask(rig, "/?q=1", **{"user-agent": "me", "referer": "http://x/"})
+            said = (await until(lambda: capsys.readouterr().err, "the line")).rstrip("\n")
+    finally:
+        bare.handlers.clear()  # it holds this test's stderr
+    if form == "json":
+        told = json.loads(said)
+        assert (told["method"], told["target"], told["status"], told["agent"]) == ("GET", "/?q=1", 200, "me")
+        assert told["run"] == 0.001
+        assert told["wait"] >= 0
+    else:
+        when = r"\[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
+        ours = r'lane=fast wait=\d\.\d{6} run=0\.001000 handler="GET /" id=\w+ traceparent=-'
+        assert re.fullmatch(rf'127\.0\.0\.1 - - {when} "GET /\?q=1 HTTP/1\.1" 200 2 "http://x/" "me" {ours}', said)
 
 
 async def test_handshakes_and_refusals_are_logged_and_counted_too(caplog: pytest.LogCaptureFixture) -> None:
