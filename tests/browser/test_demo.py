@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -99,7 +100,8 @@ def test_the_job_goes_on_through_a_reload_of_the_page(desk: Page) -> None:
 
 
 def test_a_job_that_is_not_there_any_more_is_told(desk: Page) -> None:
-    desk.evaluate(f"localStorage.setItem('order-desk-job', '{'0' * 32}')")
+    job = json.dumps({"stream": f"jobs/{'0' * 32}", "offset": "0" * 16, "token": "of.no.use"})
+    desk.evaluate(f"localStorage.setItem('order-desk-job', {json.dumps(job)})")
     desk.reload()
     desk.wait_for("document.getElementById('job-state').innerText.startsWith('gone')", 30)
     assert desk.evaluate("localStorage.length") == 0
@@ -134,6 +136,22 @@ def test_the_job_ends_whatever_is_killed_meanwhile(desk: Page, kind: str) -> Non
     assert state(desk, "job") == "done: 200,000 orders repriced"
     enough_answers(desk, answers(desk), 3)
     desk.wait_for(f"!document.getElementById('processes').innerText.includes('pid {victim}')", 30)
+    desk.errors[:] = [error for error in desk.errors if "WebSocket connection" not in error]
+
+
+def test_the_bar_goes_on_after_a_closed_lid_and_a_gateways_restart(demo: str, desk: Page) -> None:
+    desk.click("#job")
+    desk.wait_for("document.getElementById('job-bar').value > 0.05", 60)
+    desk.wait_for("document.querySelector('#processes .gateway') !== null", 30)
+    victim, seen = pid_of(desk, "gateway"), bar(desk)
+    desk.call("Page.setWebLifecycleState", state="frozen")  # the lid: no script runs, no event is heard
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: ready(demo), "the gateway serves again", 30)
+    desk.call("Page.setWebLifecycleState", state="active")
+    desk.wait_for(f"document.getElementById('job-bar').value > {seen}", 60)
+    desk.wait_for("document.getElementById('job-state').innerText.startsWith('done')", 100)
+    assert state(desk, "job") == "done: 200,000 orders repriced"
+    enough_answers(desk, answers(desk), 3)
     desk.errors[:] = [error for error in desk.errors if "WebSocket connection" not in error]
 
 

@@ -109,7 +109,8 @@ $("job").onclick = async () => {
   }
 };
 
-if (localStorage.getItem(JOB_KEY)) follow(JSON.parse(localStorage.getItem(JOB_KEY)));
+const kept = localStorage.getItem(JOB_KEY);
+if (kept?.startsWith("{")) follow(JSON.parse(kept));
 
 // The inline work, on a connection of its own: messages of one connection are handled in order, and the
 // clicks of this page would wait behind it, as they should.

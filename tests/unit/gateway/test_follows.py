@@ -168,6 +168,43 @@ async def test_an_engine_that_goes_away_leaves_no_gap() -> None:
     assert streams.follows >= 4
 
 
+async def test_who_falls_behind_reads_the_log_and_gets_everything_once() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    slow, quick = Reader(), Reader()
+    follows.follow(slow, "s", 0)
+    follows.follow(quick, "s", 0)
+    await streams.append("s", [NewEvent("log", 1)])
+    await settle()
+    slow.room = asyncio.get_running_loop().create_future()
+    await streams.append("s", [NewEvent("log", number) for number in range(2, 30)])
+    await settle()
+    assert (slow.offsets, quick.offsets) == ([1], list(range(1, 30))), "one is waited for, the other is not held up"
+    await streams.append("s", [NewEvent("progress", {})])
+    await settle()
+    assert slow.offsets == [1], "what is behind stays in order"
+    room, slow.room = slow.room, None
+    room.set_result(None)
+    for _ in range(10):
+        await settle()
+    await streams.append("s", [NewEvent("result", None, terminal=True)])
+    await settle()
+    assert slow.offsets == quick.offsets == list(range(1, 32))
+    assert len(follows) == 0
+
+
+async def test_progress_does_not_part_a_slow_one_from_the_others() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    slow = Reader()
+    follows.follow(slow, "s", 0)
+    await settle()
+    slow.room = asyncio.get_running_loop().create_future()
+    await streams.append("s", [NewEvent("progress", {"done": number}) for number in range(5)])
+    await settle()
+    assert slow.offsets == [1, 2, 3, 4, 5], "its outbox keeps the newest"
+
+
 async def test_an_unknown_stream_ends_with_a_word() -> None:
     streams = FakeStreams()
     streams.unknown = True
