@@ -123,11 +123,12 @@ def read(headers: Iterable[Header], peer: tuple[str, int] | None, scheme: str, t
         elif b"_" not in name:
             kept.append(pair)
     if special is not None:
-        _read_special(head, special, trust.trusts(peer[0] if peer is not None else None))
+        _read_special(head, special, trust, peer[0] if peer is not None else None)
     return head
 
 
-def _read_special(head: Head, special: list[Header], trusted: bool) -> None:
+def _read_special(head: Head, special: list[Header], trust: Trust, peer: str | None) -> None:
+    trusted = trust.trusts(peer)
     said: dict[bytes, list[bytes]] = {}
     for name, value in special:
         said.setdefault(name, []).append(value)
@@ -139,19 +140,19 @@ def _read_special(head: Head, special: list[Header], trusted: bool) -> None:
     if b"traceparent" in said:
         head.traceparent = said[b"traceparent"][0]
     if trusted:
-        _believe(head, said)
+        _believe(head, said, trust)
     if b"connection" in said:
         _drop_nominated(head, said[b"connection"])
 
 
-def _believe(head: Head, said: dict[bytes, list[bytes]]) -> None:
+def _believe(head: Head, said: dict[bytes, list[bytes]], trust: Trust) -> None:
     """What a trusted proxy says of the client, the scheme and the request."""
     asked = said.get(b"x-request-id", [b""])[0]
     if _REQUEST_ID.fullmatch(asked):
         head.request_id = asked.decode("ascii")
     for name in (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"):
         if name in said:
-            _forward(head, name, said[name][-1].decode("latin-1"))
+            _forward(head, name, b",".join(said[name]).decode("latin-1").split(","), trust)
 
 
 def _drop_nominated(head: Head, connection: list[bytes]) -> None:
@@ -177,28 +178,44 @@ def _length(values: list[bytes], chunked: bool) -> int:
     return int(value)
 
 
-def _forward(head: Head, name: bytes, text: str) -> None:
-    """Take client and scheme from a header of a trusted proxy: the last entry is the one that it made itself."""
-    last = text.rpartition(",")[2].strip()
+def _forward(head: Head, name: bytes, entries: list[str], trust: Trust) -> None:
+    """Take client or scheme from a header of a trusted proxy."""
+    last = entries[-1].strip().lower()
+    if name == b"x-forwarded-proto":
+        if last in _SCHEMES:
+            head.scheme = _scheme(head.scheme, last)
+        return
     if name == b"forwarded":
-        _rfc7239(head, last)
-    elif name == b"x-forwarded-for":
-        address = _address(last)
-        if address is not None:
-            head.client = (address, 0)
-    elif last.lower() in _SCHEMES:
-        head.scheme = _scheme(head.scheme, last.lower())
+        proto = _pairs(entries[-1]).get("proto", "").lower()
+        if proto in _SCHEMES:
+            head.scheme = _scheme(head.scheme, proto)
+        entries = [_pairs(entry).get("for", "") for entry in entries]
+    client = _nearest_stranger(entries, trust)
+    if client is not None:
+        head.client = (client, 0)
 
 
-def _rfc7239(head: Head, element: str) -> None:
+def _nearest_stranger(entries: list[str], trust: Trust) -> str | None:
+    """The client's address among those that the proxies have added one after the other.
+
+    Each proxy tells the peer that it saw: the last entry is certain, and the one before it if the last is itself a
+    trusted proxy, and so on. Whatever lies before the first stranger may be made up.
+    """
+    found = None
+    for entry in reversed(entries):
+        address = _address(entry)
+        if address is None:
+            break
+        found = address
+        if not trust.trusts(address):
+            break
+    return found
+
+
+def _pairs(element: str) -> dict[str, str]:
     """One element of `Forwarded` (RFC 7239 §4)."""
-    for part in element.split(";"):
-        key, _, value = part.strip().partition("=")
-        value = value.strip().strip('"')
-        if key.lower() == "for" and (address := _address(value)) is not None:
-            head.client = (address, 0)
-        elif key.lower() == "proto" and value.lower() in _SCHEMES:
-            head.scheme = _scheme(head.scheme, value.lower())
+    pairs = (part.partition("=") for part in element.split(";"))
+    return {key.strip().lower(): value.strip().strip('"') for key, _, value in pairs}
 
 
 def _scheme(ours: str, said: str) -> str:

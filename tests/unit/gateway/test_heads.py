@@ -45,6 +45,27 @@ def test_a_trusted_proxy_says_who_the_client_is() -> None:
     assert (b"x-forwarded-proto", b"https") in head.headers
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "client"),
+    [
+        (b"x-forwarded-for", [b"6.6.6.6, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
+        (b"x-forwarded-for", [b"6.6.6.6", b"198.51.100.7", b"10.0.0.2, 10.0.0.3"], "198.51.100.7"),
+        (b"x-forwarded-for", [b"10.0.0.4, 10.0.0.2"], "10.0.0.4"),
+        (b"x-forwarded-for", [b"6.6.6.6, unknown, 10.0.0.2"], "10.0.0.2"),
+        (b"x-forwarded-for", [b"6.6.6.6, nonsense"], "127.0.0.1"),
+        (b"x-forwarded-for", [b"6.6.6.6,"], "127.0.0.1"),
+        (b"forwarded", [b'for=6.6.6.6, for="198.51.100.7:80";proto=http, for=10.0.0.2;proto=https'], "198.51.100.7"),
+    ],
+)
+def test_through_several_trusted_proxies_the_first_stranger_is_the_client(
+    name: bytes, values: list[bytes], client: str
+) -> None:
+    head = read([(name, value) for value in values], PROXY, "http", TRUST)
+    assert head.client is not None
+    assert head.client[0] == client
+    assert head.scheme == ("https" if name == b"forwarded" else "http")
+
+
 def test_a_strangers_word_is_dropped() -> None:
     head = read(
         [
