@@ -150,14 +150,20 @@ def as_json(one: Entry) -> str:
 def _writer(form: Format) -> Callable[[Entry], None]:
     if form == "logfmt":
         return lambda one: access.info("%s", logfmt(one))
-    if not bare.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        bare.addHandler(handler)
+    if not any(isinstance(handler, _Lines) for handler in bare.handlers):
+        bare.addHandler(_Lines())
         bare.propagate = False
         bare.setLevel(logging.INFO)
     shape = combined if form == "combined" else as_json
     return lambda one: bare.info("%s", shape(one))
+
+
+class _Lines(logging.Handler):
+    """Messages as they are, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(record.getMessage() + "\n")
+        sys.stderr.flush()
 
 
 def _plain(value: bytes, *, spaces: bool = False) -> str:
