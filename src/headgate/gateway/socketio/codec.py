@@ -116,7 +116,7 @@ def _event_of(body: str) -> str:
 def _lenient(body: str) -> str:
     """NaN and Infinity are no JSON, but Python's own encoder writes them."""
     match = _NAME.match(body)
-    if match is None or not ("NaN" in body or "Infinity" in body):
+    if match is None or not body.endswith("]") or not ("NaN" in body or "Infinity" in body):
         raise Malformed("no JSON array")
     return str(msgspec.json.decode(match[1]))
 

@@ -267,10 +267,12 @@ class Hub:
         client.accepted = True
         told = {"sid": client.sid, "pid": client.pid} if client.pid else {"sid": client.sid}
         client.session.send(Parcel(codec.packet_of(codec.CONNECT, client.namespace, told, self.serializer)))
-        self._loop().call_later(BREATH, self._release, client)
+        self._loop().call_later(BREATH, self.release, client)
 
-    def _release(self, client: Client) -> None:
-        """Send what was emitted to the client before it was accepted, and while it was away."""
+    def release(self, client: Client) -> None:
+        """Send what was emitted to a client before it was accepted, and while it was away."""
+        if client.held is None or not client.accepted:
+            return
         held, client.held = client.held, None
         if client.state == PENDING:
             client.state = OPEN

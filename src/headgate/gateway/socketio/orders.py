@@ -36,6 +36,8 @@ class Keeper(Protocol):
 
     def accept(self, client: Client) -> None: ...
 
+    def release(self, client: Client) -> None: ...
+
     def leave(self, client: Client, reason: str) -> None: ...
 
     def keep(self, one: Session, changed: dict[str, bytes]) -> None: ...
@@ -115,7 +117,8 @@ class Orders:
             self._hub.accept(client)
         elif order.kind == "state":
             self._hub.keep(client.session, order.data)
-        elif order.kind == "disconnect" and client.state in (PENDING, OPEN):
+        elif order.kind == "disconnect" and client.accepted and client.state in (PENDING, OPEN):
+            self._hub.release(client)
             packet = codec.packet_of(codec.DISCONNECT, client.namespace, None, self._hub.serializer)
             self._hub.fanout.deliver(Parcel(packet), [client], False)
             self._hub.fanout.flush()
