@@ -162,8 +162,11 @@ class _Lines(logging.Handler):
     """Messages as they are, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(record.getMessage() + "\n")
-        sys.stderr.flush()
+        try:
+            sys.stderr.write(record.getMessage() + "\n")
+            sys.stderr.flush()
+        except OSError:  # whoever read it is gone: a request does not fail for that
+            self.handleError(record)
 
 
 def _plain(value: bytes, *, spaces: bool = False) -> str:
