@@ -260,6 +260,8 @@ async def test_the_bounds_of_a_head_are_settings() -> None:
         ):
             assert (await rig.talk(wire))[9:12] == status
         assert len(worker.seen(Request)) == 3
+        limited = rig.gateway.report.limited()
+        assert [limited[bound] for bound in ("max_target", "max_head", "max_headers")] == [1, 1, 1]
 
 
 async def test_a_large_body_before_a_partial_head_is_no_large_head() -> None:

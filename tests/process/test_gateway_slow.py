@@ -42,6 +42,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_its_handler_told(caplo
         cancel = await worker.next(Cancel)
         assert cancel.stream == request.stream, "the handler hears ClientGone"
         assert rig.gateway.report.numbers()["stalled_responses"] == 1
+        assert rig.gateway.report.limited()["send_timeout"] == 1
         assert any("send_timeout" in record.getMessage() for record in caplog.records)
         await until(lambda: rig.gateway.app.connections == 0, "nothing is left of it")
         sock.close()
@@ -108,6 +109,7 @@ async def test_an_upload_has_to_keep_a_pace() -> None:
         dripping.cancel()
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"body_rate" in answer
+        assert rig.gateway.report.limited()["body_rate"] == 1
         assert worker.seen(Request) == []
         writer.close()
 
@@ -116,7 +118,7 @@ def test_the_pace_counts_from_the_idle_time_on(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "g", memory=1, most=1, idle=10.0, rate=100.0)
     spool._check_pace(0, 10.0)
     spool._check_pace(1100, 11.0)
-    with pytest.raises(TooSlow, match="body_rate"):
+    with pytest.raises(TooSlow, match=r"less than 100 bytes per second \(body_rate\)"):
         spool._check_pace(1099, 11.0)
     Spool(tmp_path, "g", memory=1, most=1, idle=10.0)._check_pace(0, 1000.0)
 

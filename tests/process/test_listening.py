@@ -97,3 +97,14 @@ def _serves(path: Path) -> bool:
         return False
     finally:
         probe.close()
+
+
+def test_a_certificate_that_cannot_be_used_ends_the_start_with_advice(workdir: Path) -> None:
+    (workdir / "shop.py").write_text(APP)
+    env = {"HEADGATE_TLS_CERT": "missing.pem", "HEADGATE_JOBS": "0"}
+    server = Headgate("shop:app", workdir, env=env, ready=False)
+    try:
+        assert server.process.popen.wait(30) != 0
+        assert "missing.pem, which tls_cert or tls_key names, is not there" in server.log()
+    finally:
+        server.stop()

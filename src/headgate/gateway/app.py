@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl
@@ -51,6 +52,8 @@ class GatewayApp:
         self.entry = entry or Entry(None, None, 0.0)
         self.connections = 0
         self.turned_away = 0
+        self.limited: Counter[str] = Counter()
+        """How often a bound of heads or of time was reached, by its setting."""
         self.stalled = 0
         """Responses given up because their clients took nothing of them."""
         self.balance: Balance | None = None

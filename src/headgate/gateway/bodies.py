@@ -27,7 +27,15 @@ class TooLarge(HeadgateError):
 
 
 class TooSlow(HeadgateError):
-    """No piece of the body came within the idle time, or too little of it on average."""
+    """No piece of the body came within the idle time, or too little of it on average.
+
+    Args:
+        bound: the setting that says so.
+    """
+
+    def __init__(self, text: str, bound: str) -> None:
+        super().__init__(f"{text} ({bound})")
+        self.bound = bound
 
 
 class Disconnected(HeadgateError):
@@ -57,9 +65,7 @@ class Spool:
         rate: bytes per second that an upload must average once `idle` seconds have passed; 0 for no limit.
     """
 
-    def __init__(
-        self, folder: Path, prefix: str, *, memory: int, most: int, idle: float, rate: float = 0.0
-    ) -> None:
+    def __init__(self, folder: Path, prefix: str, *, memory: int, most: int, idle: float, rate: float = 0.0) -> None:
         self.folder = folder
         self.most = most
         self._prefix = prefix
@@ -131,7 +137,7 @@ class Spool:
     def _check_pace(self, size: int, spent: float) -> None:
         """One that sends a byte now and then would never be silent, and never done."""
         if spent > self._idle and size < spent * self._rate:
-            raise TooSlow(f"it came with less than {self._rate:g} bytes per second (body_rate)")
+            raise TooSlow(f"it came with less than {self._rate:g} bytes per second", "body_rate")
 
     async def _store(self, data: bytes) -> Body:
         body = Body(b"", None, len(data))
@@ -148,7 +154,7 @@ class Spool:
             async with asyncio.timeout(self._idle):
                 message = await receive()
         except TimeoutError:
-            raise TooSlow(f"nothing came for {self._idle:g} s (body_timeout)") from None
+            raise TooSlow(f"nothing came for {self._idle:g} s", "body_timeout") from None
         if message["type"] == "http.disconnect":
             raise Disconnected("the client went away")
         return message

@@ -5,6 +5,7 @@ a word when the client of a request goes away (uvicorn tells that only to whoeve
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any, Final, Protocol, cast
 
 import httptools
@@ -33,6 +34,8 @@ class Front(Protocol):
     """What the protocol needs of the gateway."""
 
     limits: judge.Limits
+    limited: Counter[str]
+    """How often each was reached."""
 
     def pass_on(self, transport: asyncio.Transport) -> bool:
         """Whether another gateway takes the connection instead."""
@@ -168,6 +171,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.head_since is not None:
             self._raw_head += size if whole else 1
             if self._raw_head > self._limits.head + self._limits.target:
+                self.front.limited["max_head"] += 1
                 self._last(judge.too_large(self._limits))
         elif self._in_body and whole:
             self._framing += size
@@ -185,6 +189,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > self._limits.target:
+            self.front.limited["max_target"] += 1
             self._refusal = judge.too_long(self._limits)
             raise httptools.HttpParserError("target too long")
 
@@ -193,6 +198,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._in_body:  # else it is a trailer, which must not pass for a header (RFC 9110 §6.5.1): dropped
             super().on_header(name, value)
         if self._head_bytes > self._limits.head or len(self.headers) > self._limits.headers:
+            self.front.limited["max_head" if self._head_bytes > self._limits.head else "max_headers"] += 1
             self._refusal = judge.too_large(self._limits)
             raise httptools.HttpParserError("head too large")
 
@@ -293,7 +299,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def late(self, now: float, limit: float) -> bool:
         """Whether the head of a request has been under way for longer than `limit` seconds."""
-        return self.head_since is not None and now - self.head_since > limit and not self._busy()
+        waits = self._lingering is None and not self.transport.is_closing() and not self._busy()
+        return waits and self.head_since is not None and now - self.head_since > limit
 
     def refuse_late(self) -> None:
         """End a connection whose head does not come; one that never sent a byte gets none either."""

@@ -18,7 +18,14 @@ BOUNDS: Final = (
     "queue_length",
     "queue_age",
     "slow_queue_age",
+    "max_target",
+    "max_head",
+    "max_headers",
     "max_body",
+    "head_timeout",
+    "body_timeout",
+    "body_rate",
+    "send_timeout",
 )
 """The settings whose bounds clients can run into; how often each was reached is the metric `headgate_limited_total`."""
 

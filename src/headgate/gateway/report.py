@@ -70,6 +70,7 @@ class Report:
             "http_active": self._web.active,
             "channels": len(sockets.channels),
             "streams": len(sockets.follows),
+            "stream_readers": self._app.streams.readers if self._app.streams is not None else 0,
             "outboxes": len(sockets.waiting),
             "turned_away": self._app.turned_away,
             "stalled_responses": self._app.stalled,
@@ -93,7 +94,7 @@ class Report:
 
     def limited(self) -> dict[str, int]:
         """How often each bound was reached, by its setting."""
-        counts = self._exchange.limited + self._sockets.limited
+        counts = self._exchange.limited + self._sockets.limited + self._app.limited + self._web.limited
         counts["max_connections"] += self._app.turned_away
         counts["max_body"] += self._web.too_large
         return {bound: counts[bound] for bound in BOUNDS}

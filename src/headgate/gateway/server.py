@@ -96,6 +96,7 @@ class HttpServer:
         for protocol in list(self._server.server_state.connections):
             if isinstance(protocol, HttpProtocol):
                 if protocol.late(now, self._head_timeout):
+                    self._app.limited["head_timeout"] += 1
                     protocol.refuse_late()
                 if protocol.stalled(now) > self._send_timeout > 0:
                     self._give_up(protocol)
@@ -105,6 +106,7 @@ class HttpServer:
     def _give_up(self, protocol: HttpProtocol) -> None:
         """A client that takes nothing holds a thread of the app, in the end: it is cut off."""
         self._app.stalled += 1
+        self._app.limited["send_timeout"] += 1
         self._noted.warn(
             "stalled",
             "the client %s has taken nothing of its response for %g s (send_timeout): cut off",

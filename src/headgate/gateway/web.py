@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -66,6 +67,8 @@ class Web:
         self.active = 0
         self.too_large = 0
         """Bodies beyond `max_body`."""
+        self.limited: Counter[str] = Counter()
+        """How often a bound of bodies in time was reached, by its setting."""
         self.on_refused: Callable[[Message, RequestHead, int, int, float], None] = lambda *_: None
         """Hears of those that never reach the app: scope, head, status, bytes, seconds."""
         self.on_done: Callable[[Message, RequestHead, Call, int, int], None] | None = None
@@ -158,6 +161,7 @@ class Web:
         except TooLarge:
             refuse(self._too_large())
         except TooSlow as exc:
+            self.limited[exc.bound] += 1
             refuse(page(408, "upload_too_slow", f"The upload was given up: {exc}."))
         except Disconnected:
             pass
