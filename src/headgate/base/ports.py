@@ -178,7 +178,7 @@ class Streams(Protocol):
         """
 
     async def write(self, stream: str, write: Write) -> Written:
-        """Append under conditions (`base.streams.judge`). Safe to repeat when it names its producer.
+        """Append under conditions (`base.streams.judge`).
 
         Raises:
             UnknownStream: there is none, and the write does not make it.

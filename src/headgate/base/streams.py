@@ -18,6 +18,8 @@ MESSAGE: Final = "message"
 """The kind of an event that is nothing but its data."""
 CLOSED: Final = "closed"
 """The kind of a terminal record that only ends a stream and carries no data."""
+TOLD: Final = frozenset(["gone", "truncated"])
+"""Kinds by which readers are told of an end or a gap: no event that is appended has them."""
 JSON: Final = "application/json"
 MOST_PRODUCERS: Final = 1_000
 """Producers remembered of one stream; beyond that the one that was silent longest is forgotten."""

@@ -10,6 +10,7 @@ from headgate.base.errors import BadArguments
 from headgate.declare.binding import Binding
 from headgate.declare.handle import JobHandle
 from headgate.declare.job import JobOptions, make_options
+from headgate.declare.stream import Stream
 
 
 class Client:
@@ -57,9 +58,13 @@ class Client:
         """The handle of a job by its id; whether it exists shows when it is used."""
         return JobHandle(job_id)
 
-    def publish(self, channel: str, data: Any) -> None:
+    def stream(self, name: str, *, producer: str | None = None, epoch: int | None = None) -> Stream:
+        """A stream by its name; see `declare.stream.Stream`."""
+        return Stream(name, producer=producer, epoch=epoch)
+
+    def publish(self, channel: str, data: Any, *, history: int = 0) -> None:
         """As `Headgate.publish`."""
-        self._binding.publish(channel, data)
+        self._binding.publish(channel, data, history)
 
     def close(self) -> None:
         """Disconnect."""

@@ -231,7 +231,7 @@ class Headgate:
         producer: str | None = None,
         epoch: int | None = None,
     ) -> Stream:
-        """A stream of your own: `gate.stream("imports/7").append({"rows": 10})`; the arguments are those of `Stream`."""
+        """A stream of your own: `gate.stream("imports/7").append({"rows": 10})`; the arguments are as in `Stream`."""
         kept = Retention(events=events, bytes=bytes, seconds=seconds)
         return Stream(name, kept, producer=producer, epoch=epoch)
 
@@ -245,8 +245,8 @@ class Headgate:
         """
         if self.app is None:
             raise ConfigError(
-                "@gate.stream_access needs a Flask app: write Headgate(app) or init_app before it. In other apps declare "
-                f"a route for GET {ACCESS_HOOK}; its status decides, 2xx allows"
+                "@gate.stream_access needs a Flask app: write Headgate(app) or init_app before it. In other apps "
+                f"declare a route for GET {ACCESS_HOOK}; its status decides, 2xx allows"
             )
         request = sys.modules["flask"].request
 

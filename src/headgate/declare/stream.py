@@ -9,7 +9,7 @@ from typing import Any
 
 from headgate.base.errors import StreamConflict, StreamEnded, Unavailable
 from headgate.base.model import START, Batch, Event, NewEvent
-from headgate.base.streams import MESSAGE, Outcome, Producer, Retention, StreamSpec, Write, Written
+from headgate.base.streams import MESSAGE, TOLD, Outcome, Producer, Retention, StreamSpec, Write, Written
 from headgate.declare import binding
 
 
@@ -51,6 +51,7 @@ class Stream:
 
         Raises:
             StreamEnded: the stream has ended.
+            ValueError: `kind` is one of Headgate's own, `gone` or `truncated`.
             StreamConflict: a newer epoch of the producer has begun, or an append before this one is missing.
             Unavailable: the engine does not answer; with a producer the append may safely be repeated.
         """
@@ -58,6 +59,8 @@ class Stream:
 
     def extend(self, items: Iterable[Any], *, kind: str = MESSAGE, end: bool = False, seq: int | None = None) -> str:
         """Append several events, all or none; returns the offset of the last. See `append`."""
+        if kind in TOLD:
+            raise ValueError(f"the kind {kind!r} is for what readers are told of a stream; name yours otherwise")
         events = [NewEvent(kind, item) for item in items]
         return shown(self._write(events, end, seq).last)
 

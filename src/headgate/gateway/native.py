@@ -116,6 +116,11 @@ class NativeConnection(Connection):
             token = self.sockets.capabilities.sign(stream)
             self.json({"headgate": "following", "stream": stream, "token": token})
 
+    def announce_all(self) -> None:
+        """It has just said that it can come back: tell it of what it was made to follow before."""
+        for stream in self._follows or ():
+            self.announce(stream)
+
     def answered(self, answer: Answer) -> None:
         """The handler is done: its state, effects and answer."""
         if answer.state is not None:

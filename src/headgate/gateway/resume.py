@@ -51,6 +51,8 @@ class Resuming(Protocol):
 
     resumes: bool
 
+    def announce_all(self) -> None: ...
+
     def json(self, value: Any) -> None: ...
 
     def follow(self, stream: str, after: int) -> bool: ...
@@ -74,7 +76,9 @@ def take(connection: Resuming, capabilities: Capabilities | None, data: str) -> 
 
 
 def _resume(connection: Resuming, capabilities: Capabilities, streams: dict[str, tuple[str, str]]) -> None:
-    connection.resumes = True
+    if not connection.resumes:
+        connection.resumes = True
+        connection.announce_all()
     for stream, (offset, token) in streams.items():
         if not _OFFSET.fullmatch(offset) or not capabilities.allows(token, stream):
             connection.event(end(stream, 0, "its token is not (or no longer) good: ask the app to follow it again"))

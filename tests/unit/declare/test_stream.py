@@ -157,3 +157,8 @@ def test_the_hook_is_a_view_of_the_app() -> None:
     assert (status("ann", "read"), status("ann", "write"), status("bob", "read")) == (204, 403, 403)
     with pytest.raises(ConfigError, match="Flask"):
         Headgate().stream_access(allow)
+
+
+def test_kinds_that_tell_of_the_stream_itself_are_not_for_events() -> None:
+    with pytest.raises(ValueError, match="name yours otherwise"):
+        Stream("s").append(1, kind="truncated")

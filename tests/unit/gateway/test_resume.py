@@ -16,10 +16,14 @@ from headgate.gateway.resume import Capabilities, take
 class Connection:
     def __init__(self, room: int = 10) -> None:
         self.resumes = False
+        self.announced = 0
         self.said: list[Any] = []
         self.followed: dict[str, int] = {}
         self.told: list[Told] = []
         self._room = room
+
+    def announce_all(self) -> None:
+        self.announced += 1
 
     def json(self, value: Any) -> None:
         self.said.append(value)
@@ -48,6 +52,8 @@ def test_a_client_goes_on_behind_what_it_has() -> None:
     assert connection.followed == {"a": 42, "b": 0}
     assert connection.said == [{"headgate": "resumed", "streams": 2}]
     assert connection.resumes
+    resume(connection)
+    assert connection.announced == 1, "what it follows already is told once"
 
 
 def test_a_token_is_for_one_stream() -> None:

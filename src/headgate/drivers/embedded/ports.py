@@ -211,8 +211,8 @@ class StreamPort:
         return reply.value
 
     async def write(self, stream: str, write: Write) -> Written:
-        safe = write.producer is not None
-        reply: wire.Wrote = await self._caller.ask(lambda n: wire.WriteTo(n, stream, write), repeat=safe)
+        token = os.urandom(12) if write.producer is None else b""
+        reply: wire.Wrote = await self._caller.ask(lambda n: wire.WriteTo(n, stream, write, token), repeat=True)
         return reply.written
 
     async def create(self, stream: str, spec: StreamSpec, write: Write | None = None) -> tuple[StreamInfo, bool]:

@@ -156,8 +156,11 @@ class Append(Message, frozen=True, array_like=True, tag="append"):
 
 
 class WriteTo(Message, frozen=True, array_like=True, tag="write"):
+    """`token` as in `Append`, where no producer numbers the write."""
+
     stream: str
     write: Write
+    token: bytes = b""
 
 
 class Create(Message, frozen=True, array_like=True, tag="create"):

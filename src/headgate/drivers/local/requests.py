@@ -137,7 +137,7 @@ def _append(parts: Parts, peer: Peer | None, request: wire.Append) -> Done:
 
 
 def _write(parts: Parts, peer: Peer | None, request: wire.WriteTo) -> Done:
-    return wire.Wrote(request.n, streams.write(parts.store, request.stream, request.write))
+    return wire.Wrote(request.n, streams.write(parts.store, request.stream, request.write, request.token))
 
 
 def _create(parts: Parts, peer: Peer | None, request: wire.Create) -> Done:

@@ -65,18 +65,17 @@ def append(store: Store, name: str, events: Sequence[NewEvent], token: bytes = b
         StreamEnded: after its terminal record.
         StreamError: the name is that of a job's stream.
     """
-    if token and (known := store.db.execute("SELECT last FROM appends WHERE token = ?", (token,)).fetchone()):
-        return int(known[0])
-    done = write(store, name, Write(events=events, spec=StreamSpec()))
+    done = write(store, name, Write(events=events, spec=StreamSpec()), token)
     if done.outcome is not Outcome.APPENDED:
         raise StreamEnded(f"stream {name} has ended; nothing can be appended to it")
-    if token:
-        store.db.execute("INSERT INTO appends VALUES (?, ?, ?)", (token, done.last, store.now))
     return done.last
 
 
-def write(store: Store, name: str, asked: Write) -> Written:
+def write(store: Store, name: str, asked: Write, token: bytes = b"") -> Written:
     """Append under conditions; see `base.streams.judge`.
+
+    Args:
+        token: of this write; one that is known has been carried out, and its answer got lost.
 
     Raises:
         UnknownStream: there is none, and the write does not make it.
@@ -84,12 +83,17 @@ def write(store: Store, name: str, asked: Write) -> Written:
     """
     if name.startswith(PREFIX):
         raise StreamError(f"{name} is a job's stream: only the job itself appends to it, by progress and log")
+    if token and (known := store.db.execute("SELECT last FROM appends WHERE token = ?", (token,)).fetchone()):
+        return Written(outcome=Outcome.APPENDED, last=int(known[0]), ended=asked.close)
     place = find(store, name)
     if place is None and asked.spec is not None:
         place = _insert(store, name, asked.spec)
     if place is None or place.state.deleted:
         raise _unknown(name)
-    return _write(store, name, place, asked)
+    done = _write(store, name, place, asked)
+    if token and done.outcome is Outcome.APPENDED:
+        store.db.execute("INSERT INTO appends VALUES (?, ?, ?)", (token, done.last, store.now))
+    return done
 
 
 def create(store: Store, name: str, spec: StreamSpec, asked: Write | None) -> tuple[StreamInfo, bool]:
