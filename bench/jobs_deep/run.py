@@ -1,4 +1,4 @@
-"""Enqueue and claim with an empty queue and with a million jobs waiting in it: one broker, one data folder."""
+"""Enqueue and claim with an empty queue and with a million jobs waiting: two brokers, looked at in turns."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from bench.jobs_quick.run import fsync
 from bench.peers import installed
-from bench.result import Ratio, Result, Table, milliseconds
+from bench.result import Ratio, Result, Table, median_row, milliseconds
 from headgate.base.model import Claim, JobSpec, Outcome, Settlement, new_id
 from headgate.base.ports import Engine
 from headgate.config.settings import Settings
 from headgate.drivers.embedded.client import EmbeddedEngine
 from tests.support.roles import RoleProcess
 
-BACKLOG, SINGLES, BURST = 1_000_000, 1_000, 6_400
-BURSTS = 5
-"""Parts of a burst, of which the middle one counts."""
+BACKLOG, ROUNDS, SINGLES, BURST = 1_000_000, 7, 300, 3_200
+CALM = 60.0
+"""Seconds that the disk has to become as fast as before the backlog was written."""
 AT_ONCE = 1_000
 """Jobs in one commit while the backlog is made."""
 _ARGUMENTS = msgspec.msgpack.encode([[1, "x" * 100], {}])
@@ -78,46 +80,68 @@ def _done(one: Claim) -> Settlement:
 
 
 async def look(engine: Engine, singles: int, jobs: int) -> dict[str, float]:
-    """All figures at the depth that there is; as many jobs come as go."""
+    """All figures at the depth that there is; as many jobs go as come."""
     enqueue = await enqueues(engine, singles)
     claim = await claims(engine, singles)
     for _ in range(jobs // AT_ONCE + 1):
         await engine.sink.put([spec() for _ in range(AT_ONCE)])
-    rates = [await burst(engine, jobs // BURSTS) for _ in range(BURSTS)]
-    return {"enqueue": enqueue, "claim": claim, "burst": middle(rates)}
+    rate = await burst(engine, jobs)
+    await burst(engine, (jobs // AT_ONCE + 1) * AT_ONCE - jobs)
+    return {"enqueue": enqueue, "claim": claim, "burst": rate}
 
 
-async def turn(folder: Path, backlog: int, singles: int, jobs: int) -> dict[str, dict[str, float]]:
-    """Empty, filled, and looked at again; empty and full are looked at twice, the first time to warm up."""
-    engine = EmbeddedEngine(folder / "run" / "broker.sock")
-    await engine.open()
-    try:
-        await look(engine, singles // 4, jobs // 4)
-        empty = await look(engine, singles, jobs)
-        began = time.perf_counter()
-        for _ in range(backlog // AT_ONCE):
-            await engine.sink.put([spec() for _ in range(AT_ONCE)])
-        filled = time.perf_counter() - began
-        await look(engine, singles // 4, jobs // 4)
-        return {"empty": empty, "deep": {**await look(engine, singles, jobs), "fill": backlog / filled}}
-    finally:
+async def fill(engine: Engine, backlog: int) -> float:
+    """Make the backlog; jobs per second."""
+    began = time.perf_counter()
+    for _ in range(backlog // AT_ONCE):
+        await engine.sink.put([spec() for _ in range(AT_ONCE)])
+    return backlog / (time.perf_counter() - began)
+
+
+def calm(folder: Path, before: float) -> None:
+    """Wait until syncing takes as long as before: hundreds of megabytes were just written."""
+    until = time.monotonic() + CALM
+    while fsync(folder) > 1.2 * before and time.monotonic() < until:
+        time.sleep(2.0)
+
+
+async def rounds(folders: list[Path], backlog: int, count: int, singles: int, jobs: int) -> dict[str, Any]:
+    """The empty and the deep broker in turns, so that both see the same machine."""
+    engines = [EmbeddedEngine(folder / "run" / "broker.sock") for folder in folders]
+    for engine in engines:
+        await engine.open()
+    before = fsync(folders[0])
+    filled = await fill(engines[1], backlog)
+    calm(folders[0], before)
+    seen: list[list[dict[str, float]]] = [[], []]
+    for number in range(count + 1):
+        for at, engine in enumerate(engines):
+            found = await look(engine, singles, jobs)
+            if number:  # the first round warms up
+                seen[at].append(found)
+    for engine in engines:
         await engine.close()
+    return {"empty": median_row(seen[0]), "deep": median_row(seen[1]), "fill": filled, "rounds": seen}
 
 
 def measure(quick: bool = False) -> Result:
-    """One fresh broker with a file on disk."""
-    backlog, singles, jobs = (20_000, 200, 1_280) if quick else (BACKLOG, SINGLES, BURST)
-    folder = Path(tempfile.mkdtemp(prefix="hg-deep-", dir="/tmp"))
-    broker = RoleProcess("broker", Settings(data=str(folder), queue_depth=2 * BACKLOG), folder).wait_ready()
+    """Two fresh brokers, each with a file on disk."""
+    backlog, count, singles, jobs = (20_000, 2, 100, 640) if quick else (BACKLOG, ROUNDS, SINGLES, BURST)
+    folders = [Path(tempfile.mkdtemp(prefix="hg-deep-", dir="/tmp")) for _ in range(2)]
+    brokers = []
     try:
-        raw = asyncio.run(turn(folder, backlog, singles, jobs))
+        for folder in folders:
+            settings = Settings(data=str(folder), queue_depth=2 * BACKLOG)
+            brokers.append(RoleProcess("broker", settings, folder).wait_ready())
+        raw = asyncio.run(rounds(folders, backlog, count, singles, jobs))
     finally:
-        broker.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-    return _result(raw, backlog, singles, jobs)
+        for broker, folder in zip(brokers, folders, strict=False):
+            broker.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+    return _result(raw, backlog, count, singles, jobs)
 
 
-def _result(raw: dict[str, dict[str, float]], backlog: int, singles: int, jobs: int) -> Result:
+def _result(raw: dict[str, Any], backlog: int, count: int, singles: int, jobs: int) -> Result:
     empty, deep = raw["empty"], raw["deep"]
     slower = {
         "enqueue": deep["enqueue"] / empty["enqueue"],
@@ -136,10 +160,10 @@ def _result(raw: dict[str, dict[str, float]], backlog: int, singles: int, jobs: 
         title=f"Jobs: {backlog:,} of them waiting",
         question="Do a million waiting jobs make an enqueue or a claim slower?",
         setup=[
-            "embedded engine with its defaults, but for queue_depth; one queue, one client, asynchronous",
-            f"{singles:,} single calls, one after the other, and {jobs:,} jobs in batches; each looked at twice, the"
-            " second time counts",
-            f"the backlog was put {AT_ONCE:,} to a commit: {deep['fill']:,.0f} jobs/s",
+            "two embedded brokers with their defaults, but for queue_depth: one is empty, the other has the backlog;"
+            f" one asynchronous client looks at them in turns, medians of {count} rounds",
+            f"a round: {singles:,} single enqueues, {singles:,} single claims, and {jobs:,} jobs claimed 64 at a time",
+            f"the backlog was put {AT_ONCE:,} to a commit: {raw['fill']:,.0f} jobs/s",
         ],
         tables=[Table("Empty and deep", ["what", "empty", f"{backlog:,} waiting", "slower by"], rows)],
         ratios=[

@@ -23,7 +23,7 @@ from headgate.apps.failures import report
 from headgate.apps.plan import WorkerPlan
 from headgate.apps.starlette_routes import endpoints
 from headgate.base.errors import Full, HeadgateError
-from headgate.base.model import START, JobState
+from headgate.base.model import JobState
 from headgate.base.offload import FUNCTION, StoredResponse
 from headgate.declare import binding
 from headgate.declare.extension import OFFLOAD
@@ -151,13 +151,10 @@ class Offloader:
 
     def _awaited(self, exchange: Exchange, handle: JobHandle, seconds: float) -> StoredResponse | None:
         """Wait for the response; None if it is not there in time, or the job did not succeed."""
-        engine, until, at = binding.current().engine, self._clock() + seconds, START
         with contextlib.suppress(TimeoutError, HeadgateError):
-            while (left := until - self._clock()) > 0 and not exchange.cancelled:
-                event = next(iter(engine.follow(handle.stream, at, timeout=left)), None)
-                if event is None or event.terminal:
+            for event in binding.current().engine.follow(handle.stream, until=time.monotonic() + seconds):
+                if event.terminal or exchange.cancelled:
                     break
-                at = event.offset
         record = handle.get()
         if record.state is not JobState.SUCCEEDED or record.result is None:
             return None

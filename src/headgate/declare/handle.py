@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from headgate.base.errors import HeadgateError, JobCancelled, JobFailed, UnknownJob
-from headgate.base.model import START, Failure, JobRecord, JobState, job_stream
+from headgate.base.errors import HeadgateError, JobCancelled, JobFailed, UnknownJob, UnknownStream
+from headgate.base.model import START, Event, Failure, JobRecord, JobState, job_stream
 from headgate.declare import binding
 
 RETRY_AFTER = 1
@@ -118,22 +118,23 @@ class JobHandle:
             TimeoutError: it has not ended in time (it goes on).
         """
         until = None if timeout is None else time.monotonic() + timeout
-        record = self.get()
-        if not record.state.terminal:
-            self._follow(until)
-            record = self.get()
-        return _outcome(record)
+        last = self._last_event(until)
+        if last is not None and last.kind == "result":
+            return last.data["result"]  # it came with the news: no need to ask for it
+        return _outcome(self.get())
 
-    def _follow(self, until: float | None) -> None:
-        left = None if until is None else max(0.0, until - time.monotonic())
+    def _last_event(self, until: float | None) -> Event | None:
         try:
-            for event in binding.current().engine.follow(self.stream, START, timeout=left):
+            for event in binding.current().engine.follow(self.stream, START, until=until):
                 if event.terminal:
-                    return
+                    return event
+        except UnknownStream:
+            return None  # `get` says what is the matter
         except TimeoutError:
             raise TimeoutError(
                 f"job {self.id} has not ended in time; it goes on, and can be waited for again"
             ) from None
+        return None
 
 
 def _outcome(record: JobRecord) -> Any:

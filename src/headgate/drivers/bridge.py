@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -160,11 +161,14 @@ class Bridge:
     def publish(self, channel: str, payload: bytes) -> None:
         self.call(self.engine.channels.publish, channel, payload)
 
-    def follow(self, stream: str, after: int = START, *, timeout: float | None = None) -> Iterator[Event]:
+    def follow(
+        self, stream: str, after: int = START, *, timeout: float | None = None, until: float | None = None
+    ) -> Iterator[Event]:
         """Every event after an offset, to the terminal one.
 
         Args:
             timeout: seconds to wait for the next event; None for ever.
+            until: the moment (`time.monotonic`) by which it must have come, however many came before; instead.
 
         Raises:
             UnknownStream; TimeoutError: no event came in time.
@@ -172,7 +176,8 @@ class Bridge:
         events = self.engine.streams.follow(stream, after)
         try:
             while True:
-                event = self.call(_next, events, timeout=timeout)
+                left = timeout if until is None else max(0.0, until - time.monotonic())
+                event = self.call(_next, events, timeout=left)
                 if event is None:
                     return
                 yield event

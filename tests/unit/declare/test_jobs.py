@@ -21,6 +21,7 @@ from headgate.base.errors import (
     NotHosted,
     QueueFull,
     UnknownJob,
+    UnknownStream,
 )
 from headgate.base.model import Event, Failure, JobRecord, JobSpec, JobState, NewEvent, Receipt
 from headgate.base.tokens import Tokens
@@ -41,7 +42,6 @@ class Engine:
         self.events: list[Event] = []
         self.published: list[tuple[str, bytes]] = []
         self.full = False
-        self.follow_timeout: float | None = None
         self.after_follow: JobRecord | None = None
 
     def put(self, specs: Sequence[JobSpec]) -> Sequence[Receipt]:
@@ -59,11 +59,20 @@ class Engine:
     def publish(self, channel: str, payload: bytes) -> None:
         self.published.append((channel, payload))
 
-    def follow(self, stream: str, after: int = 0, *, timeout: float | None = None) -> Iterator[Event]:
-        self.follow_timeout = timeout
-        if self.after_follow is None:
+    def follow(
+        self, stream: str, after: int = 0, *, timeout: float | None = None, until: float | None = None
+    ) -> Iterator[Event]:
+        record = self.records.get(stream.removeprefix("jobs/"))
+        if record is None:
+            raise UnknownStream(stream)
+        if record.state is JobState.SUCCEEDED and record.result is not None:
+            self.events = [Event(1, "result", {"result": msgspec.msgpack.decode(record.result)}, 0.0, terminal=True)]
+        elif record.state.terminal:
+            self.events = [Event(1, record.state.value, {}, 0.0, terminal=True)]
+        elif self.after_follow is None:
             raise TimeoutError
-        self.records[self.after_follow.id] = self.after_follow
+        else:
+            self.records[self.after_follow.id] = self.after_follow
         yield from self.events
 
 
@@ -316,7 +325,7 @@ def test_waiting_gives_the_result_of_a_finished_job(engine: Engine) -> None:
 def test_waiting_follows_a_running_one(engine: Engine) -> None:
     engine.records["1"] = finished(JobState.RUNNING)
     engine.after_follow = finished(JobState.SUCCEEDED, result=msgspec.msgpack.encode(5))
-    engine.events = [Event(1, "started", None, 0.0), Event(2, "result", 5, 0.0, terminal=True)]
+    engine.events = [Event(1, "started", None, 0.0), Event(2, "result", {"result": 5}, 0.0, terminal=True)]
     assert JobHandle("1").wait(timeout=3) == 5
 
 
