@@ -43,6 +43,9 @@ class Signature:
         self._name = function.__name__
         parameters = list(inspect.signature(function).parameters.values())[skip:]
         self._signature = inspect.Signature(parameters)
+        plain = all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
+        self._plain = [parameter.name for parameter in parameters] if plain else None
+        self._required = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
         self._types: dict[str, Any] | None = None
 
     def __str__(self) -> str:
@@ -86,7 +89,7 @@ class Signature:
             BadArguments: it does not fit the signature, a value cannot be carried, or has the wrong type;
                 the message names the argument.
         """
-        self.bind(args, kwargs)
+        self._check_call(args, kwargs)
         names = self._positional_names(len(args))
         raw_args = [self._carry(name, value) for name, value in zip(names, args, strict=True)]
         raw_kwargs = {name: self._carry(name, value) for name, value in kwargs.items()}
@@ -98,12 +101,23 @@ class Signature:
         Raises:
             BadArguments: they do not fit (the function was changed while the job waited).
         """
-        self.bind(args, kwargs)
+        self._check_call(args, kwargs)
         names = self._positional_names(len(args))
         positional = [self._as_annotated(name, value) for name, value in zip(names, args, strict=True)]
         return positional, {name: self._as_annotated(name, value) for name, value in kwargs.items()}
 
+    def _check_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """As `bind`, without its result: it costs as much as all the rest, and most functions need none of its rules."""
+        names = self._plain
+        if names is not None and len(args) <= len(names):
+            given = {*names[: len(args)], *kwargs}
+            if len(given) == len(args) + len(kwargs) and self._required <= given <= set(names):
+                return
+        self.bind(args, kwargs)
+
     def _positional_names(self, count: int) -> list[str]:
+        if self._plain is not None:
+            return self._plain[:count]
         names: list[str] = []
         for parameter in self._signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
