@@ -107,7 +107,7 @@ class Signature:
         return positional, {name: self._as_annotated(name, value) for name, value in kwargs.items()}
 
     def _check_call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """As `bind`, without its result: it costs as much as all the rest, and most functions need none of its rules."""
+        """As `bind`, without its result: that costs as much as all the rest, and most functions need none of it."""
         names = self._plain
         if names is not None and len(args) <= len(names):
             given = {*names[: len(args)], *kwargs}
