@@ -85,8 +85,13 @@ class Intake:
                 self._give([claim], True)
             else:
                 lists.setdefault(claim.job.spec.function, []).append(claim)
-        for function, begun in lists.items():
-            await self._fill(function, begun)
+        try:
+            while lists:
+                await self._fill(*lists.popitem())
+        finally:
+            # Also when the worker drains meanwhile: what is given can be handed back, what is kept here could not.
+            for function, begun in lists.items():
+                self._give_lists(function, begun)
 
     async def _fill(self, function: str, begun: list[Claim]) -> None:
         most, linger = self._batching[function]
@@ -102,9 +107,12 @@ class Intake:
                     if tried(claim):
                         self._give([claim], True)
         finally:
-            # Also when the worker drains meanwhile: what is given can be handed back, what is kept here could not.
-            for at in range(0, len(begun), most):
-                self._give(begun[at : at + most], True)
+            self._give_lists(function, begun)
+
+    def _give_lists(self, function: str, begun: Sequence[Claim]) -> None:
+        most = self._batching[function].most
+        for at in range(0, len(begun), most):
+            self._give(begun[at : at + most], True)
 
     async def _within(self, seconds: float, take: Coroutine[Any, Any, Sequence[Claim]]) -> Sequence[Claim]:
         """A take that is given up after some time; the engine gets back what it may have given too late."""

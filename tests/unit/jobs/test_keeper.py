@@ -133,11 +133,11 @@ async def rig() -> AsyncIterator[Rig]:
         NAME,
         engine,
         ["*"],
-        ["shop:reprice", "shop:index"],
+        ["shop:reprice", "shop:index", "shop:mail"],
         clock=clock,
         interrupt=interrupt,
         kill=kill,
-        batching={"shop:index": Batching(5, 0.5)},
+        batching={"shop:index": Batching(5, 0.5), "shop:mail": Batching(5, 0.5)},
     )
     made.append(Rig(engine, source, clock, keeper))
     keeper.start()
@@ -366,6 +366,24 @@ async def test_a_job_whose_try_failed_is_kept_apart_from_lists(rig: Rig) -> None
         lists.append([run.id for run in work.runs])
         rig.end(work)
     assert [job.id] in lists
+
+
+async def test_a_drain_hands_back_lists_that_are_not_full_yet(rig: Rig) -> None:
+    rig.hungry()
+    held_up = await put(rig.engine)
+    work = await rig.work()
+    jobs = [spec("shop:index"), spec("shop:mail"), spec("shop:index"), spec("shop:mail")]
+    await rig.engine.sink.put(jobs)
+
+    async def taken() -> bool:
+        return all([await rig.state(job.id) is JobState.RUNNING for job in jobs])
+
+    await eventually(taken, "the lists are begun")
+    await rig.keeper.drain(30.0)
+    for job in jobs:
+        await rig.becomes(job.id, JobState.QUEUED)
+    rig.end(work)
+    await rig.becomes(held_up.id, JobState.SUCCEEDED)
 
 
 def test_what_is_told_is_checked_where_it_is_said() -> None:
