@@ -96,6 +96,12 @@ def value_of(node: ast.expr, frame: FrameType) -> Any:
     """The value of a constant, a variable, or an attribute that lies in an instance's or a module's dictionary."""
     if isinstance(node, ast.Constant):
         return node.value
+    if isinstance(node, ast.JoinedStr):  # an f-string: its text, the values left as they are written
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else f"{{{ast.unparse(part.value)}}}"
+            for part in node.values
+            if isinstance(part, ast.Constant | ast.FormattedValue)
+        )
     if isinstance(node, ast.Name):
         return _lookup(node.id, frame)
     if isinstance(node, ast.Attribute):

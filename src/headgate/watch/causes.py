@@ -12,9 +12,10 @@ from headgate.watch.stacks import debugging, importing
 
 _MOST: Final = 0.5
 _LOCKS: Final = ("_thread.lock.", "_thread.RLock.", "Lock.acquire", "RLock.acquire", "threading.Condition.wait")
-_SWITCHES: Final = 0.35
-"""A thread that asks for the interpreter lock wakes once in a switch interval. Fewer wakes than this share of what
-the gap has room for means that it was not asking: the whole process stood still."""
+_FEW: Final = 3
+_SWITCHES: Final = 0.03
+"""Of the wakes that a gap has room for. A process that is stopped wakes once or twice, however long that lasts; one that
+asks for the lock on a machine without CPU wakes ten times less often than it wants to."""
 
 
 def cause(stall: Stall) -> str:
@@ -39,15 +40,13 @@ def cause(stall: Stall) -> str:
 
 def _of_one(stall: Stall, length: int) -> str:
     """Of one thing that the line's own thread did."""
-    if stall.cpu + stall.queued >= 0.6 * length and stall.cpu >= 0.2 * length:
+    if stall.cpu >= max(0.02 * length, 0.5 * (length - stall.queued)):  # of the time in which it could run
         return model.COMPUTING
     own = [sample for sample in stall.samples if not sample.foreign]
     if own:
         if _share(_locks(sample) for sample in own) > _MOST:
             return model.LOCK
         return model.BLOCKING
-    if stall.cpu >= _MOST * length:
-        return model.COMPUTING
     return model.GIL if stall.held >= _MOST * length else model.UNKNOWN
 
 
@@ -66,15 +65,15 @@ def many(samples: list[Sample]) -> bool:
     return len(roots) >= 3 and max(roots.values()) <= 0.5 * total
 
 
-def whole_process(gap: int, switches: int, interval: int) -> bool:
-    """Whether in a gap of the watchdog's turns the whole process stood still (stopped, or the machine asleep).
+def stood_still(gap: int, switches: int, interval: int) -> bool:
+    """Whether in a gap of its turns the watchdog only slept, and did not ask for the interpreter lock.
 
     Args:
-        gap: how long the watchdog did not turn, ns.
+        gap: how long it did not turn, ns.
         switches: how often its thread went to sleep in it.
-        interval: the interpreter's switch interval, ns.
+        interval: the interpreter's switch interval, ns: who asks for the lock wakes as often, if there is CPU for it.
     """
-    return switches < _SWITCHES * gap / max(interval, 1)
+    return switches <= max(_FEW, _SWITCHES * gap / max(interval, 1))
 
 
 def _locks(sample: Sample) -> bool:

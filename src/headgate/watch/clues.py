@@ -9,14 +9,15 @@ import ast
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Final
 
 from headgate.watch import calls
-from headgate.watch.stacks import module, owner, walk
+from headgate.watch.stacks import Frame, function_name, module, owner, walk
 
 LONGEST: Final = 300
+LINES: Final = 60
 _SQL: Final = re.compile(
     r"^\s*(?:--.*\n\s*)*(select|insert|update|delete|with|merge|copy|call|exec|begin|commit|create|alter|drop|lock|vacuum"
     r"|truncate|replace|pragma|analyze|explain|refresh|values|set|show|declare|fetch)\b",
@@ -43,11 +44,15 @@ class Clues:
     request_id: str = ""
     statement: str = ""
     url: str = ""
+    function: tuple[str, str] = ("", "")
+    """The function of the user's that was seen when the interpreter lock came free."""
+    lines: dict[int, str] = field(default_factory=dict)
+    """The calls on its lines: one of them held the lock, and which one is told from outside."""
 
     def merge(self, other: Clues) -> None:
         """Fill what is missing from another look at the same stall."""
-        for name in ("call", "handler", "request_id", "statement", "url"):
-            if not getattr(self, name):
+        for name in ("call", "handler", "request_id", "statement", "url", "function", "lines"):
+            if getattr(self, name) in ("", ("", ""), {}):
                 setattr(self, name, getattr(other, name))
 
 
@@ -58,6 +63,22 @@ def find(frame: FrameType | None) -> Clues:
     for step in (_call, _targets, _served):
         with contextlib.suppress(Exception):  # a clue is a bonus: a strange object must not cost the incident
             step(frames, clues)
+    return clues
+
+
+def lines(frame: FrameType | None) -> Clues:
+    """The calls on the lines of the innermost function of the user's; for stalls that were seen late."""
+    clues = Clues()
+    found = next((each for each in walk(frame) if owner(each.f_code.co_filename) == "user"), None)
+    if found is not None:
+        code = found.f_code
+        clues.function = (code.co_filename, function_name(code))
+        numbers = {line for _, _, line in code.co_lines() if line is not None}
+        for number in sorted(numbers)[:LINES]:
+            with contextlib.suppress(Exception):
+                node = calls.on_line(Frame(code.co_filename, number, ""))
+                if isinstance(node, ast.Call):
+                    clues.lines[number] = calls.resolved(node, found)
     return clues
 
 

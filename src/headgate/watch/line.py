@@ -64,6 +64,8 @@ class Line:
         self.last: Reading | None = None
         """The thread's account before the stretch that runs."""
         self.open: OpenStall | None = None
+        self.uncertain = 0
+        """Nanoseconds by which the stamp of the stretch that runs may be wrong."""
         self.asking = 0
         """1 while a question to the loop is under way: its wake-up is no socket that waits."""
         self.closed = False
@@ -92,12 +94,13 @@ class Line:
         for rebind in self.rebinds:
             rebind()
 
-    def look(self, now: int, guess: int) -> None:
+    def look(self, now: int, guess: int, margin: int) -> None:
         """Called by the watchdog before it reads the stamp; for lines that cannot stamp by themselves.
 
         Args:
             now: the time.
             guess: when what is found busy now has begun, if it was idle when the watchdog last looked.
+            margin: nanoseconds by which that may be wrong.
         """
 
     def busy(self) -> None:
@@ -150,7 +153,7 @@ class PingedLine(Line):
         self._proof = clock()
         self._tells = self.thread.tells_calls
 
-    def look(self, now: int, guess: int) -> None:
+    def look(self, now: int, guess: int, margin: int) -> None:
         if self._sleeps_in_poll(now):
             self._proof = now
             if not self._asked:
@@ -159,6 +162,7 @@ class PingedLine(Line):
         cells, at = self.cells, self.at
         if not cells[at]:
             cells[at] = max(guess, self._proof)
+            self.uncertain = margin
         if not self._asked:
             self._asked, self.asking = now, 1
             with contextlib.suppress(RuntimeError):  # the loop has just been closed

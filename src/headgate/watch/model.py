@@ -41,6 +41,8 @@ class Sample:
     """The stack is that of another thread, which held the interpreter lock."""
     outside: bool = False
     """Taken from outside, without the interpreter lock."""
+    holds: bool = False
+    """The thread of the stack held the interpreter lock."""
     late: bool = False
     """Taken when the interpreter lock came free: it may be past what held it."""
 
@@ -63,6 +65,7 @@ class Stall:
     """Time of it for which nobody else in the process got the interpreter lock."""
     limit: int = 0
     """What a stretch of the line may take."""
+    uncertain: int = 0
     stopped: bool = False
     debugged: bool = False
     samples: list[Sample] = field(default_factory=list)
@@ -102,6 +105,10 @@ class Incident:
     """Seconds for which the longest of them waited, at least."""
     callbacks: int = 0
     """Of an overload: callbacks seen in it."""
+    ended: int = 0
+    """Its end on CLOCK_MONOTONIC, ns."""
+    uncertain: float = 0.0
+    """Seconds by which its length may be wrong, where its begin was not stamped but found out."""
     cpu: float = 0.0
     queued: float = 0.0
     gc: float = 0.0

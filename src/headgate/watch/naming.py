@@ -59,6 +59,8 @@ def name(stall: Stall, clues: Clues, origin: Origin, at: float) -> Incident | No
         url=clues.url,
         sleeping=_sleeping(samples),
         callbacks=len({sample.root for sample in samples}) if cause == model.OVERLOAD else 0,
+        ended=stall.end,
+        uncertain=stall.uncertain / 1e9,
         cpu=stall.cpu / 1e9,
         queued=stall.queued / 1e9,
         gc=stall.gc / 1e9,
@@ -113,13 +115,14 @@ def _call(sample: Sample, frame: Frame, cause: str, clues: Clues) -> str:
         return "import"
     call = calls.callee(sample.stack, blamed(sample.stack)) or sample.call
     if not call and sample.outside:
-        call = clues.call if _same_call(clues.call, frame) else calls.spelled(calls.on_line(frame))
+        known = clues.lines.get(frame.line, "") if clues.function == (frame.file, frame.function) else ""
+        spelled = calls.spelled(calls.on_line(frame))
+        call = known or (clues.call if _same_call(clues.call, spelled) else spelled)
     return call
 
 
-def _same_call(resolved: str, frame: Frame) -> bool:
-    """Whether the call that was seen alive can be the one of the frame that was seen from outside."""
-    spelled = calls.spelled(calls.on_line(frame))
+def _same_call(resolved: str, spelled: str) -> bool:
+    """Whether the call that was seen alive can be the one that was seen from outside."""
     return bool(resolved) and resolved.rpartition(".")[2] == spelled.rpartition(".")[2]
 
 

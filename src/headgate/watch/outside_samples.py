@@ -84,4 +84,5 @@ def _sample(seen: Seen, tid: int) -> Sample | None:
     stack = seen.stacks.get(seen.owner if foreign else tid)
     if stack is None:
         return None
-    return Sample(min(seen.done, (seen.begun + seen.done) // 2), stack, root=0, foreign=foreign, outside=True)
+    at = (seen.begun + seen.done) // 2
+    return Sample(at, stack, root=0, foreign=foreign, outside=True, holds=bool(seen.owner))

@@ -22,7 +22,7 @@ from headgate.watch.watchdog import FRESH, Rules, Watchdog
 
 LONGEST: Final = 1e9
 """Seconds that stand for "for ever"."""
-LAST_WORDS: Final = 0.25
+LAST_WORDS: Final = 1.0
 """Seconds that the end of a process waits for the watchdog at most."""
 START_UP: Final = 60 * SECOND
 """Imports that block so soon after the first line belong to the start."""
@@ -151,6 +151,11 @@ class Watch:
     def facts(self) -> dict[str, Any]:
         """What `headgate status` and the metrics show."""
         return {**self.groups.facts(), "sight": self.sight()}
+
+    def settle(self, until: int) -> None:
+        """Wait until all stalls that are over by now are told of; not beyond `until` (monotonic ns)."""
+        if self._watchdog is not None:
+            self._watchdog.settle(until)
 
     def stop(self) -> None:
         """End the watch and take the hooks away."""

@@ -61,7 +61,7 @@ def root(frame: FrameType | None, base: FrameType | None) -> FrameType | None:
 
 def write_out(raw: list[Raw]) -> Stack:
     """The frames with their lines."""
-    return without_own(tuple(Frame(code.co_filename, line_of(code, lasti), _name(code)) for code, lasti in raw))
+    return without_own(tuple(Frame(code.co_filename, line_of(code, lasti), function_name(code)) for code, lasti in raw))
 
 
 def without_own(stack: Stack) -> Stack:
@@ -77,7 +77,8 @@ def line_of(code: CodeType, lasti: int) -> int:
     return code.co_firstlineno
 
 
-def _name(code: CodeType) -> str:
+def function_name(code: CodeType) -> str:
+    """A function's name with its class."""
     return getattr(code, "co_qualname", code.co_name).replace("<locals>.", "")
 
 

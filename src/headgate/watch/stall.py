@@ -7,7 +7,7 @@ import select
 from types import FrameType
 from typing import Any, Final
 
-from headgate.watch.clues import Clues, find
+from headgate.watch.clues import Clues, find, lines
 from headgate.watch.line import Line
 from headgate.watch.machine import Reading
 from headgate.watch.model import Sample
@@ -63,6 +63,7 @@ class OpenStall:
             call = found.call
             if late:  # a call seen late is not the one that held the interpreter lock
                 found.call = ""
+                found.merge(lines(frame))
             self.clues.merge(found)
             self.span = self.span or span_of(frame)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,7 @@ from headgate.watch.line import Line
 from headgate.watch.machine import Reading, debugged
 from headgate.watch.model import CAUSES, Incident, Stall
 from headgate.watch.naming import Origin, name
-from headgate.watch.native import MS, SECOND, allocate_lock, clock, get_native_id, sleep, wall
+from headgate.watch.native import MS, SECOND, allocate_lock, clock, get_native_id, say, sleep, wall
 from headgate.watch.outside_samples import OutsideSamples
 from headgate.watch.stall import OpenStall
 
@@ -93,7 +95,9 @@ class Watchdog:
         self._seen = None if folder is None else OutsideSamples(folder)
         self._finished: list[_Finished] = []
         self._gaps: list[tuple[Gap, int]] = []
-        self._turns = 0
+        self._turns = self.turned = 0
+        self._cpu = time.process_time_ns()
+        self._opened = board.cells[H_BEAT] = clock()
         self._ended = allocate_lock()
         self._ended.acquire()
         self._reported: list[tuple[int, int]] = []
@@ -104,28 +108,45 @@ class Watchdog:
     def run(self) -> None:
         """Turn until `stop`."""
         tick = self._rules.tick
-        self.lateness = Gaps(tick)
+        self.lateness = Gaps(tick, self._cpu)
         self._board.cells[H_WATCHDOG] = get_native_id()
         self.collections.install()
-        last = clock()
+        last = self._opened
         while not self._stop:
             sleep(tick / SECOND)
             now = clock()
             try:
                 self.turn(last, now)
-            except Exception:
+            except Exception as exc:  # the watch must not fall silent, nor fill the log
                 self.failed += 1
+                if self.failed == 1:
+                    say(f"headgate watch: a look failed ({exc!r}); the watch goes on")
             last = now
+            self.turned += 1
         self.collections.remove()
-        for each in self._finished:
-            self._report(each)
+        self._last_words(last)
         self._ended.release()
+
+    def _last_words(self, last: int) -> None:
+        """What is known when the process ends is told now, complete or not."""
+        with contextlib.suppress(Exception):
+            self._turns = -1  # the next look is at threads too
+            self.turn(last, clock())
+            finished, self._finished = self._finished, []
+            for each in finished:
+                self._report(each)
 
     def stop(self, seconds: float = 0.0) -> None:
         """End at the next turn, what is known by then reported; waits for that for so many seconds."""
         if not self._stop:
             self._stop = True
             self._ended.acquire(timeout=seconds)
+
+    def settle(self, until: int) -> None:
+        """From another thread: wait for two whole turns, and for what was left to be told after them."""
+        seen = self.turned
+        while clock() < until and (self.turned < seen + 3 or self._finished or self._gaps):
+            sleep(0.002)
 
     def turn(self, last: int, now: int) -> None:
         """One look at everything."""
@@ -143,7 +164,7 @@ class Watchdog:
             if line.closed:
                 self._drop(line)
                 continue
-            line.look(now, guess)
+            line.look(now, guess, guess - last)
             self._look(line, now, late=gap is not None)
         if self._gaps:
             self._report_gaps(now)
@@ -164,10 +185,10 @@ class Watchdog:
             return
         if line.open is None:
             if now - since < line.limit // 2:
-                if line.kind != "thread" and (line.last is None or line.last.at < since - self._rules.tick):
+                if line.last is None or line.last.at < since - self._rules.tick:
                     line.last = line.thread.read(now)
                 return
-            line.open = OpenStall(line, since, (None if line.kind == "thread" else line.last) or line.thread.read(now))
+            line.open = OpenStall(line, since, line.last or line.thread.read(now))
         line.open.sample(now, late=late)
         if now - since > STILL_BLOCKED and not late and not line.open.told and line.kind != "thread":
             line.open.told = True
@@ -198,11 +219,11 @@ class Watchdog:
         *,
         unfinished: bool = False,
     ) -> None:
-        stall = Stall(begin, end, line.kind, line.name, limit=line.limit)
+        stall = Stall(begin, end, line.kind, line.name, limit=line.limit, uncertain=line.uncertain)
         self._account(stall, line, state.before if state else line.last, now)
         if state is not None:
             stall.samples = [sample for sample in state.samples() if sample.at <= end + self._rules.tick]
-        blind = stall.held >= 0.3 * stall.length
+        blind = self.lateness.within("", begin, end) >= 0.3 * stall.length
         due = now + PATIENCE if blind and self._observed(now) else now
         waited = end - state.waiting_since if state and state.waiting_since else 0
         clues = state.clues if state else Clues(handler=line.handler, request_id=line.request_id)
@@ -214,9 +235,11 @@ class Watchdog:
     def _account(self, stall: Stall, line: Line, before: object, now: int) -> None:
         """What the line's thread and the process did in the meantime, by their own accounts."""
         after = line.thread.read(now)
-        if isinstance(before, Reading) and before.at <= stall.end:
+        if isinstance(before, Reading) and before.at <= stall.begin + stall.length // 4:
             stall.cpu = min(stall.length, after.cpu - before.cpu)
             stall.queued = min(stall.length, after.queued - before.queued)
+        else:  # nobody looked at the thread before: what ran while nobody else could was it
+            stall.cpu = min(stall.length, self.lateness.cpu(stall.begin, stall.end))
         stall.gc = self.collections.within(stall.begin, stall.end)
         stall.held = self.lateness.within(HELD, stall.begin, stall.end)
         stall.stopped = self.lateness.within(STILL, stall.begin, stall.end) >= 0.5 * stall.length
@@ -266,8 +289,12 @@ class Watchdog:
     def _report(self, each: _Finished) -> None:
         stall, line = each.stall, each.line
         self._reported = [*self._reported[-15:], (stall.begin, stall.end)]
-        if self._seen is not None and stall.held >= 0.3 * stall.length:
-            stall.samples += self._seen.of(line.thread.tid, stall.begin, stall.end)
+        late = self.lateness.within("", stall.begin, stall.end)
+        if self._seen is not None and late >= 0.3 * stall.length:
+            seen = self._seen.of(line.thread.tid, stall.begin, stall.end)
+            stall.samples += seen
+            if any(sample.holds for sample in seen):  # what looked like a want of CPU was the interpreter lock
+                stall.held = max(stall.held, late)
         incident = name(stall, each.clues, self._origin, wall())
         if incident is None:
             return
