@@ -36,6 +36,16 @@ COUNTERS: Final = frozenset(
         "bounced",
         "lost",
         "expired",
+        "socketio_opened",
+        "socketio_refused",
+        "socketio_emits",
+        "socketio_delivered",
+        "socketio_dropped",
+        "socketio_closed_slow",
+        "socketio_events_lost",
+        "socketio_recovered",
+        "socketio_not_recovered",
+        "socketio_forwarded",
     ]
 )
 """Of the report's numbers, those that only grow; the others are gauges."""
