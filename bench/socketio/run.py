@@ -67,13 +67,16 @@ def room(name: str, clients: int) -> Row:
             since = time.time()
             emit(server, BURST)
             burst = crowd.order("settle 60")
+            idle = server.cpu()
+            time.sleep(PACED / RATE)
+            idle = server.cpu() - idle
             crowd.order(f"expect {PACED}")
             cpu, at = server.cpu(), time.monotonic()
             for number in range(PACED):
                 time.sleep(max(0.0, at + number / RATE - time.monotonic()))
                 emit(server)
             paced = crowd.order("settle 30")
-            used = server.cpu() - cpu
+            used = server.cpu() - cpu - idle
         finally:
             crowd.close()
     return {

@@ -44,7 +44,7 @@ class Sessions:
         self.server: SioServer | None = None
         self.opened_total = self.refused = 0
         self._open: dict[str, Session] = {}
-        self._opened = opened
+        self.on_opened = opened
         self._new_sid = new_sid
         self._index = index
         self._peers = peers
@@ -91,7 +91,7 @@ class Sessions:
         assert self._terms is not None
         one = Session(sid, self._terms, self.app, asyncio.get_running_loop(), scope, self._gone)
         self._open[sid] = one
-        self._opened(one)
+        self.on_opened(one)
         return one
 
     def part(self, one: Session) -> None:
