@@ -346,7 +346,8 @@ class HttpProtocol(HttpToolsProtocol):
         smuggle one past a proxy that knows better.
         """
         self._again = False
-        head = judge.without_upgrade(self.parser.get_method(), self.url, self.headers)
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        head = judge.without_upgrade(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.data_received(head + rest)

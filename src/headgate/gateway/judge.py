@@ -97,9 +97,9 @@ def has_body(headers: Sequence[Header]) -> bool:
     return any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers)
 
 
-def without_upgrade(method: bytes, target: bytes, headers: Sequence[Header]) -> bytes:
+def without_upgrade(method: bytes, target: bytes, version: str, headers: Sequence[Header]) -> bytes:
     """The same head without its wish to go on in another protocol."""
-    lines = [b"%s %s HTTP/1.1" % (method, target)]
+    lines = [b"%s %s HTTP/%s" % (method, target, version.encode())]
     for name, value in headers:
         if name == b"connection":
             value = b", ".join(part for part in map(bytes.strip, value.split(b",")) if part.lower() != b"upgrade")

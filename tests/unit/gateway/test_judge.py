@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.gateway.judge import origin_form, refusal
+from headgate.gateway.judge import has_body, origin_form, refusal, without_upgrade
 
 HOST = [(b"host", b"shop.example")]
 CHUNKED = (b"transfer-encoding", b"chunked")
@@ -68,3 +68,18 @@ def test_the_path_of_a_whole_url() -> None:
     assert origin_form(b"http://a/b?c") == b"/b?c"
     assert origin_form(b"https://a") == b"/"
     assert origin_form(b"http://a?b=c") == b"/?b=c"
+
+
+def test_a_head_without_its_upgrade_asks_for_nothing_else_and_is_otherwise_the_same() -> None:
+    headers = [
+        *HOST,
+        (b"connection", b"close, Upgrade, X-A"),
+        (b"upgrade", b"h2c"),
+        (b"content-length", b"4"),
+        (b"x-a", b"1"),
+    ]
+    assert without_upgrade(b"POST", b"/a?b", "1.1", headers) == (
+        b"POST /a?b HTTP/1.1\r\nhost: shop.example\r\nconnection: close, X-A\r\ncontent-length: 4\r\nx-a: 1\r\n\r\n"
+    )
+    assert has_body(headers)
+    assert not has_body([*HOST, (b"content-length", b"0")])
