@@ -116,7 +116,7 @@ def test_the_story_runs_on_redis(database: str, redis_url: str, headgate_server:
     server = headgate_server("app_jobs:app", app_folder=STORY, env=env)
     with open_socket(f"{server.ws_url}/ws") as socket:
         socket.send({"type": "update", "id": 1})
-        kinds = []
+        kinds: list[str] = []
         while not kinds or kinds[-1] != "result":
             kinds.append(str(socket.receive(60).get("event")))
         assert socket.ask({"type": "click", "id": 2}) == {"type": "answer", "id": 2}

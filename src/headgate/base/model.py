@@ -78,6 +78,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """It waits until these jobs have ended. If one of them does not succeed, it is cancelled …"""
     even_if_failed: bool = False
     """… unless this is set: then it runs whatever became of them."""
+    carrier: str | None = None
+    """Whose workers run it: "rq" or "celery"; None for Headgate's own."""
 
 
 class Missed(StrEnum):

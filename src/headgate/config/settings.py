@@ -110,6 +110,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             flag="--broker",
         ),
     ] = "embedded"
+    rq_url: Annotated[
+        str, Option(Topic.BASICS, 'The Redis of RQ, for jobs with engine="rq"; empty: that of `broker`', secret=True)
+    ] = ""
+    celery_app: Annotated[
+        str, Option(Topic.BASICS, 'The Celery app, as "module:attribute", for jobs with engine="celery"')
+    ] = ""
     wait_replicas: Annotated[
         int,
         Option(Topic.BASICS, "Redis replicas that must have a job before `enqueue` returns; 0 for none", least=0),

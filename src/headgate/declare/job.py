@@ -70,6 +70,8 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     result_ttl: float = 86_400.0
     """Seconds that the finished job and its stream are kept."""
+    engine: Literal["headgate", "rq", "celery"] = "headgate"
+    """Whose workers run it: Headgate's own, or those of RQ or Celery that are there already (broker: Redis)."""
 
     def spec(self, function: str, arguments: bytes, key: str | None, idempotency_key: str | None) -> JobSpec:
         """A job with these options, made now.
@@ -96,6 +98,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
             tags=self.tags,
             result_ttl=self.result_ttl,
             created_at=now,
+            carrier=None if self.engine == "headgate" else self.engine,
         )
 
 

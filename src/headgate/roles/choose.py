@@ -14,6 +14,7 @@ from headgate.config.folder import DataFolder
 from headgate.config.settings import Settings
 from headgate.drivers.bridge import Bridge
 from headgate.drivers.embedded.client import EmbeddedEngine
+from headgate.roles import carriers
 from headgate.roles.limits import limits_of
 
 SHARED: Final = ("redis", "rediss", "valkey", "valkeys")
@@ -33,6 +34,7 @@ def open_engine(
     *,
     worker: str | None = None,
     member: Callable[[], tuple[str, bytes]] | None = None,
+    carries: bool = False,
 ) -> Engine:
     """The engine of a `broker` setting, not yet open.
 
@@ -43,6 +45,7 @@ def open_engine(
         settings: for engines that need more than that.
         worker: the name of the job worker whose claims end with this connection, if the caller is one.
         member: name and facts under which a shared engine lists this process.
+        carries: whether this process hands jobs to RQ and Celery, where they are installed.
 
     Raises:
         ConfigError: no engine goes by that name.
@@ -52,21 +55,25 @@ def open_engine(
     if url.startswith("unix:"):
         return EmbeddedEngine(Path(url.removeprefix("unix:")), worker=worker)
     if is_shared(url):
-        return _redis(url, settings or Settings(), member)
+        return _redis(url, settings or Settings(), member, carries)
     raise ConfigError(
         f'no engine goes by broker = "{url}"; there are "embedded", "memory", "unix:PATH" and '
         '"redis://HOST:PORT" (also rediss, redis+sentinel, redis+cluster, valkey)'
     )
 
 
-def _redis(url: str, settings: Settings, member: Callable[[], tuple[str, bytes]] | None) -> Engine:
+def _redis(url: str, settings: Settings, member: Callable[[], tuple[str, bytes]] | None, carries: bool) -> Engine:
     try:
         from headgate.drivers.redis import RedisEngine
     except ModuleNotFoundError as exc:
         raise ConfigError(
             f'broker = "{url.partition("://")[0]}://…" needs the package {exc.name}: pip install "headgate[redis]"'
         ) from exc
-    return RedisEngine(url, limits=limits_of(settings), wait_replicas=settings.wait_replicas, member=member)
+    engine = RedisEngine(url, limits=limits_of(settings), wait_replicas=settings.wait_replicas, member=member)
+    if carries:
+        for carrier, send in carriers.senders(url, settings).items():
+            engine.carry(carrier, send)
+    return engine
 
 
 def open_bridge(
@@ -76,9 +83,11 @@ def open_bridge(
     *,
     worker: str | None = None,
     member: Callable[[], tuple[str, bytes]] | None = None,
+    carries: bool = True,
 ) -> Bridge:
     """The same engine for threads, not yet open."""
-    return Bridge(open_engine(url, data, settings, worker=worker, member=member), new_loop=fastest_loop())
+    engine = open_engine(url, data, settings, worker=worker, member=member, carries=carries)
+    return Bridge(engine, new_loop=fastest_loop())
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:

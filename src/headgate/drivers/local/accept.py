@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headgate.base.errors import QueueFull, TooLarge
+from headgate.base.errors import ConfigError, QueueFull, TooLarge
 from headgate.base.model import JobSpec, NewEvent, Receipt, job_stream
 from headgate.drivers.local import keys, waits
 from headgate.drivers.local.rows import write_events
@@ -72,6 +72,11 @@ def _by_idempotency_key(store: Store, key: str) -> str | None:
 def _check_sizes(store: Store, specs: Iterable[JobSpec]) -> None:
     bound = store.limits.arguments_bytes
     for spec in specs:
+        if spec.carrier is not None:
+            raise ConfigError(
+                f"a {spec.function} job is for the workers of {spec.carrier}, and this broker speaks only to its own; "
+                'nothing was enqueued. Use broker = "redis://…"'
+            )
         if len(spec.arguments) > bound:
             raise TooLarge(
                 f"the arguments of a {spec.function} job have {len(spec.arguments)} bytes and may have {bound}; "

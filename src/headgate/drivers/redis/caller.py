@@ -10,6 +10,7 @@ from typing import Any
 
 from headgate.base.clock import Clock, SystemClock
 from headgate.base.errors import HeadgateError
+from headgate.base.model import Claim
 from headgate.drivers.embedded import wire
 from headgate.drivers.embedded.caller import PATIENCE, Make
 from headgate.drivers.embedded.wire import Message, Pushed, Reply, Said
@@ -20,7 +21,9 @@ from headgate.drivers.redis.decide import Decisions
 from headgate.drivers.redis.follows import CHANNEL as EVENTS
 from headgate.drivers.redis.follows import Follows
 from headgate.drivers.redis.link import Link
-from headgate.drivers.redis.records import told
+from headgate.drivers.redis.outgoing import CHANNEL as OUT
+from headgate.drivers.redis.outgoing import Send, Sender
+from headgate.drivers.redis.records import record, told
 from headgate.drivers.redis.requests import SAID, Parts, carry_out
 from headgate.drivers.redis.streams import StreamKeeper
 from headgate.drivers.redis.takes import CHANNEL as WAKES
@@ -57,10 +60,18 @@ class RedisCaller:
             streams=streams,
             follows=Follows(streams.read_plain, self._push, self._subscribe),
             upkeep=Upkeep(
-                self.run, decisions, clock or SystemClock(), lease=limits.lease, depth=limits.queue_depth, member=member
+                self.run,
+                decisions,
+                clock or SystemClock(),
+                lease=limits.lease,
+                depth=limits.queue_depth,
+                member=member,
+                outgoing=self._out,
             ),
             subscribe=self._subscribe,
         )
+        self.senders: dict[str, Sender] = {}
+        """What sends the tickets of each carrier that this process can reach."""
         self._member = member
         self._numbers = itertools.count(1)
         self._working: asyncio.Task[None] | None = None
@@ -75,7 +86,23 @@ class RedisCaller:
         await self.link.open(PATIENCE)
         self._working = asyncio.get_running_loop().create_task(self.parts.upkeep.work())
 
+    def carry(self, carrier: str, send: Send) -> None:
+        """This process can send tickets of a carrier from now on."""
+        self.senders[carrier] = Sender(carrier, self.run, send)
+        self._subscribe([OUT + carrier], True)
+
+    async def claim_one(self, worker: str, job: str) -> Claim | None:
+        """Claim the job whose ticket came; None if it is not to be run."""
+        fields = await self.run("claim_one", [job, worker, self.parts.limits.lease], repeat=False)
+        if not fields:
+            return None
+        held = record(fields)
+        self.held[job] = held.epoch
+        return Claim(held, self.parts.limits.lease)
+
     async def close(self) -> None:
+        for sender in self.senders.values():
+            sender.close()
         tasks = [task for task in (self._working, *self._aside) if task is not None]
         for task in tasks:
             task.cancel()
@@ -138,14 +165,20 @@ class RedisCaller:
             self.parts.follows.heard(rest, told(payload))
         elif kind == WAKES:
             self.parts.takes.heard(payload)
+        elif kind == OUT:
+            self._out(rest)
         elif kind == SAID:
             self.pushed(Said(0, rest, payload))
+
+    def _out(self, carrier: str) -> None:
+        if carrier in self.senders:
+            self.senders[carrier].look()
 
     def _push(self, reply: Pushed) -> None:
         self.pushed(reply)
 
     def _reconnected(self) -> None:
-        self._subscribe([WAKES + self.parts.takes.client], True)
+        self._subscribe([WAKES + self.parts.takes.client, *(OUT + carrier for carrier in self.senders)], True)
         self.parts.follows.forget()
         self.parts.takes.connected()
         self.connected()

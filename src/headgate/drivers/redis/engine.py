@@ -9,12 +9,14 @@ from redis.exceptions import RedisError
 
 from headgate.base.clock import Clock
 from headgate.base.errors import HeadgateError
+from headgate.base.model import Claim
 from headgate.drivers.embedded.client import PortsEngine
 from headgate.drivers.local.store import Limits
 from headgate.drivers.redis import durability
 from headgate.drivers.redis.address import parse
 from headgate.drivers.redis.caller import RedisCaller
 from headgate.drivers.redis.durability import Worth
+from headgate.drivers.redis.outgoing import Send
 from headgate.drivers.redis.upkeep import Member
 
 
@@ -40,6 +42,14 @@ class RedisEngine(PortsEngine):
     ) -> None:
         self._redis = RedisCaller(parse(url, wait_replicas), limits or Limits(), clock, member)
         super().__init__(self._redis)
+
+    def carry(self, carrier: str, send: Send) -> None:
+        """Say how tickets of a carrier ("rq", "celery") are sent from here; `send` may block, it runs in a thread."""
+        self._redis.carry(carrier, send)
+
+    async def claim_one(self, worker: str, job: str) -> Claim | None:
+        """Claim the carried job whose ticket came; None if it is not to be run, or not now."""
+        return await self._redis.claim_one(worker, job)
 
     @property
     def resting(self) -> bool:

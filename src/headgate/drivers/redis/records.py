@@ -51,6 +51,7 @@ def wanted(spec: JobSpec) -> list[Any]:
         spec.result_ttl,
         spec.even_if_failed,
         spec.arguments,
+        spec.carrier or False,
     ]
 
 

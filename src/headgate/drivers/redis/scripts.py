@@ -14,35 +14,8 @@ from headgate.drivers.redis.line import Line
 OLDEST: Final = (6, 2)
 """The oldest Redis whose commands we use."""
 
-LENIENT: Final = frozenset(
-    [
-        "claim",
-        "unwait",
-        "renew",
-        "report",
-        "succeed",
-        "standing",
-        "commit",
-        "ask_cancel",
-        "holdings",
-        "tick",
-        "members",
-        "part",
-        "get",
-        "find",
-        "stats",
-        "purge",
-        "rules",
-        "crons",
-        "read",
-        "publish",
-        "see",
-        "appended",
-        "touch",
-        "unmake",
-    ]
-)
-"""Operations that may run when the server's memory is full: they end work and free room, or only look."""
+STRICT: Final = frozenset({"put", "move_cron", "set_crons", "set_rules", "write", "make"})
+"""Operations that are refused when the server's memory is full. All others end work and free room, or only look."""
 
 
 def _source() -> str:
@@ -107,7 +80,7 @@ class Scripts:
         rest = (1, self._prefix, operation, now, self._publish, arguments)
         if not self._functions:
             return ("EVALSHA", _SHA, *rest)
-        return ("FCALL", f"headgate_{DIGEST}{'_full' if operation in LENIENT else ''}", *rest)
+        return ("FCALL", f"headgate_{DIGEST}{'' if operation in STRICT else '_full'}", *rest)
 
     async def _load_functions(self, line: Line) -> bool:
         try:

@@ -43,6 +43,7 @@ class Upkeep:
         lease: seconds; how old a look must be for the leases to be in doubt.
         depth: of queues, for the jobs of crons.
         member: under which name this client is listed, and what it says of itself; None: it is not listed.
+        outgoing: told of a carrier that has tickets to be sent.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Upkeep:
         lease: float,
         depth: int,
         member: Member | None,
+        outgoing: Callable[[str], None],
     ) -> None:
         self._run = run
         self._decisions = decisions
@@ -61,6 +63,7 @@ class Upkeep:
         self._lease = lease
         self._depth = depth
         self._member = member
+        self._outgoing = outgoing
         self._soon = asyncio.Event()
         self.resting = False
         """It waits for its time: a test that turns the clock waits for this."""
@@ -94,7 +97,7 @@ class Upkeep:
 
     async def _look(self) -> float:
         name, facts = self._member() if self._member is not None else (False, False)
-        following, more, over, late, crons, now = await self._run("tick", [self._lease, AT_ONCE, name, facts])
+        following, more, over, late, crons, now, out = await self._run("tick", [self._lease, AT_ONCE, name, facts])
         if over:
             pairs = zip(over[::2], over[1::2], strict=True)
             await self._decisions.lose({job.decode(): bool(begun) for job, begun in pairs})
@@ -102,6 +105,8 @@ class Upkeep:
             await self._decisions.overdue([job.decode() for job in late])
         for name, moment, raw in zip(crons[::3], crons[1::3], crons[2::3], strict=True):
             await self._fire(name.decode(), moment.decode(), _cron.decode(raw), float(now))
+        for carrier in out:
+            self._outgoing(carrier.decode())
         if more or crons:
             return 0.0
         return TICK if not following else min(TICK, max(0.001, float(following)))

@@ -10,7 +10,7 @@ local ended   -- jobs {id, state} that have ended here and whose followers-up ar
 local call, pack, unpack_, fmt  -- set at each call: a library has none of these while it is loaded
 
 -- fields of a job that decisions in scripts need, in the order of `load`
-local NEEDED = {'st', 'seq', 'q', 'f', 'pr', 'key', 'lim', 'tries', 'fails', 'losses', 'ep', 'w', 'last', 'dl', 'ttl', 'cr'}
+local NEEDED = {'st', 'seq', 'q', 'f', 'pr', 'key', 'lim', 'tries', 'fails', 'losses', 'ep', 'w', 'last', 'dl', 'ttl', 'cr', 'by'}
 -- fields of a job as clients read it
 local SHOWN = {'spec', 'st', 'tries', 'fails', 'losses', 'ep', 'w', 'at', 'sta', 'fin', 'prog', 'chk', 'res', 'err',
                'cr', 'cpu', 'rss', 'seq', 'args'}
@@ -47,6 +47,7 @@ local function load(id)
   j.tries, j.fails, j.losses = tonumber(v[8]), tonumber(v[9]), tonumber(v[10])
   j.ep, j.last, j.ttl, j.cr = tonumber(v[11]), tonumber(v[13]), tonumber(v[15]), tonumber(v[16] or 0)
   j.dl = v[14] and tonumber(v[14]) or nil
+  j.by = v[17]
   return j
 end
 

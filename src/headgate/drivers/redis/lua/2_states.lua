@@ -5,12 +5,23 @@
 local function key_sets(key) return P .. 'kr:' .. key, P .. 'kq:' .. key, P .. 'kh:' .. key end
 
 local function show(j)
+  if j.by then
+    -- Carried by RQ or Celery: a ticket has to be sent there, by a client that can.
+    call('ZADD', P .. 'out:' .. j.by, NOW, j.id)
+    call('HDEL', job_key(j.id), 'sent')
+    call(PUBLISH, P .. '>o:' .. j.by, '')
+    return
+  end
   call('ZADD', line_key(j.q, j.f), -j.pr, member(j))
   call('SADD', P .. 'lines', j.q .. SEP .. j.f)
   wake(j.q, j.f, 1)
 end
 
 local function hide(j)
+  if j.by then
+    call('ZREM', P .. 'out:' .. j.by, j.id)
+    return
+  end
   call('ZREM', line_key(j.q, j.f), member(j))
   thinned[j.q .. SEP .. j.f] = true
 end

@@ -3,7 +3,8 @@ local ops = {}
 
 local function spec_of(v)
   local s = {raw = v[1], id = v[2], queue = v[3], f = v[4], priority = v[5], limit = v[7], after = v[10], tags = v[12],
-             result_ttl = v[13], even_if_failed = v[14] or nil, args = v[15]}
+             result_ttl = v[13], even_if_failed = v[14] or nil, args = v[15],
+             by = v[16] or nil}
   s.key, s.deadline, s.idempotency_key, s.not_before = v[6] or nil, v[8] or nil, v[9] or nil, v[11] or nil
   return s
 end
@@ -55,7 +56,7 @@ function ops.put(a)
     local later = s.not_before and s.not_before > NOW
     local needs = #s.after > 0
     local j = {id = s.id, seq = seq, q = s.queue, f = s.f, pr = s.priority, key = s.key,
-               lim = s.limit, dl = s.deadline, ttl = s.result_ttl, st = -1}
+               lim = s.limit, dl = s.deadline, ttl = s.result_ttl, by = s.by, st = -1}
     local told = {queue = j.q}
     if s.not_before then told.not_before = s.not_before end
     local set = {'spec', s.raw, 'args', s.args, 'st', (later or needs) and SCHEDULED or QUEUED, 'seq', seq, 'q', j.q, 'f', j.f,
@@ -65,6 +66,7 @@ function ops.put(a)
     end
     put('key', s.key); put('lim', s.key and j.lim); put('dl', s.deadline); put('ik', s.idempotency_key)
     put('tags', #s.tags > 0 and pack(s.tags)); put('even', s.even_if_failed and 1); put('nb', s.not_before)
+    put('by', s.by)
     call('HSET', job_key(s.id), unpack(set))
     write(P .. 'e:' .. s.id, 'jobs/' .. s.id, 0, {{'queued', pack(told)}})
     call('ZADD', P .. 'all', seq, s.id)
@@ -224,6 +226,31 @@ function ops.claim(a)
     call('HSET', P .. 'waiter', a[6], pack({a[2], a[3], a[7]}))
   end
   return claims
+end
+
+-- claim_one {id, worker, lease}: this job, for the process to which its ticket came; nothing if it is not to be run (now).
+function ops.claim_one(a)
+  local j = load(a[1])
+  if not j or j.st ~= QUEUED or not j.by or (j.dl and j.dl < NOW) then return {} end
+  if j.key then
+    local _, _, kh = key_sets(j.key)
+    if call('ZSCORE', kh, member(j)) then return {} end
+  end
+  hold(j, a[2], a[3], call('INCR', P .. 'claims'), false)
+  return call('HMGET', job_key(j.id), unpack(SHOWN))
+end
+
+-- outgoing {carrier, most, hold}: jobs whose tickets are to be sent: [id, queue, function, epoch, how often sent, …].
+-- Until it is claimed its ticket may be lost, and is sent again after `hold` seconds, then after twice as long, and so on.
+function ops.outgoing(a)
+  local found, key = {}, P .. 'out:' .. a[1]
+  for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, a[2])) do
+    local sent = call('HINCRBY', job_key(id), 'sent', 1)
+    local v = call('HMGET', job_key(id), 'q', 'f', 'ep')
+    call('ZADD', key, NOW + a[3] * 2 ^ math.min(sent - 1, 10), id)
+    for _, one in ipairs({id, v[1], v[2], v[3], sent}) do found[#found + 1] = one end
+  end
+  return found
 end
 
 -- unwait {waiter}: it waits no longer. If it had been woken already, somebody else must be.

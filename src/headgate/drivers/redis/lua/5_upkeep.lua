@@ -56,7 +56,7 @@ local function earliest()
 end
 
 -- tick {lease, most, member, facts}: do what is due. Returns {seconds to the next thing or '', more, expired
--- [id, begun, …], overdue ids, crons [name, moment, cron, …], now}; the last three are decided by the client.
+-- [id, begun, …], overdue ids, crons [name, moment, cron, …], now, carriers that have tickets to send}.
 function ops.tick(a)
   local most = a[2]
   if a[3] then call('HSET', P .. 'members', a[3], pack({NOW, a[4]})) end
@@ -79,9 +79,13 @@ function ops.tick(a)
     -- A hint may have gone to one who died of it.
     for _, line in ipairs(call('SMEMBERS', P .. 'lines')) do woken[line] = call('ZCARD', P .. 'r:' .. line) end
   end
+  local out = {}
+  for _, name in ipairs({'rq', 'celery'}) do
+    if call('ZCOUNT', P .. 'out:' .. name, '-inf', NOW) > 0 then out[#out + 1] = name end
+  end
   local first = earliest()
   local more = (done >= most or #over >= 2 * most or #late >= most) and 1 or 0
-  return {first and fmt('%.6f', first - NOW) or '', more, over, late, crons, fmt('%.6f', NOW)}
+  return {first and fmt('%.6f', first - NOW) or '', more, over, late, crons, fmt('%.6f', NOW), out}
 end
 
 -- members {age}: who has ticked within so many seconds: name, facts, …; older ones are forgotten after a day.

@@ -1,0 +1,94 @@
+"""Jobs that ordinary Celery workers run, with all that Headgate's own have; over Redis and over RabbitMQ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from headgate.base.errors import JobCancelled, JobFailed
+from headgate.base.model import JobState
+from headgate.drivers.celery import warnings
+from tests.support.carried_app import Carried, carried
+from tests.support.wait import until
+
+APP = """
+from celery import Celery
+from headgate.celery import install
+
+app = Celery("theirs", broker={broker!r})
+app.conf.worker_prefetch_multiplier = 1
+app.conf.task_default_queue = "default"
+install(app)
+
+@app.task
+def their_own(a, b):
+    with open("ledger", "a") as ledger:
+        ledger.write(f"{{a + b}}\\n")
+"""
+
+
+@pytest.fixture(params=["redis"])
+def celery(request: pytest.FixtureRequest, workdir: Path, redis_url: str) -> Iterator[Carried]:
+    broker = redis_url.replace("/0", "/1")
+    (workdir / "celeryapp.py").write_text(APP.format(broker=broker))
+    with carried(workdir, "celery", redis_url, job_lease=4.0, celery_app="celeryapp:app") as made:
+        yield made
+
+
+def start_worker(celery: Carried) -> None:
+    celery.start_worker(
+        "celery", "-A", "celeryapp", "worker", "-c", "1", "-l", "warning", "-Q", "default", "--without-gossip",
+        "--without-mingle", env={"HEADGATE_BROKER": celery.url},
+    )  # fmt: skip
+
+
+def test_progress_log_and_result_come_from_a_celery_worker(celery: Carried) -> None:
+    start_worker(celery)
+    handle = celery.app.steps.enqueue(3)
+    assert handle.wait(60)["pid"] != celery.workers[0].pid
+    kinds = [event.kind for event in celery.bridge.read(handle.stream, 0).events]
+    assert kinds[:2] == ["queued", "started"]
+    assert kinds[-1] == "result"
+    assert {"log", "progress"} <= set(kinds)
+    assert celery.app.fails_until.enqueue(3).wait(60) == 3
+    with pytest.raises(JobFailed, match="the row is missing"):
+        celery.app.fails.enqueue().wait(60)
+
+
+def test_a_cancelled_job_ends_in_the_celery_worker_and_their_tasks_go_on(celery: Carried) -> None:
+    start_worker(celery)
+    running = celery.app.waits.enqueue("runs", 60)
+    until(lambda: celery.ledger() == ["runs"], "it runs", seconds=60)
+    assert celery.bridge.cancel(running.id) is JobState.RUNNING
+    with pytest.raises(JobCancelled):
+        running.wait(30)
+    from celeryapp import their_own  # type: ignore[import-not-found] # written by this test
+
+    their_own.delay(2, 3)
+    until(lambda: celery.ledger() == ["runs", "5"], "their own task has run", seconds=30)
+
+
+def test_a_job_of_killed_celery_workers_is_found_by_its_lease(celery: Carried) -> None:
+    start_worker(celery)
+    handle = celery.app.held_up_once.enqueue("line")
+    until(lambda: len(celery.ledger()) == 1, "it runs", seconds=60)
+    celery.kill_tree(celery.workers[0])
+    start_worker(celery)
+    # Celery itself would have lost it for ever. The lease is 4 s here, 15 s by default.
+    assert handle.wait(30) == 2
+
+
+def test_harmful_settings_are_named_with_their_numbers() -> None:
+    app = Celery("theirs", broker="redis://localhost/1")
+    app.conf.update(task_acks_late=True, worker_prefetch_multiplier=4, task_time_limit=300)
+    said = warnings(app, 7200.0)
+    assert len(said) == 3
+    assert "3600 s" in said[0]
+    assert "7200 s" in said[0]
+    assert "4 tickets" in said[1]
+    assert "300 s" in said[2]
+    app.conf.update(task_acks_late=False, worker_prefetch_multiplier=1, task_time_limit=None)
+    assert warnings(app, 7200.0) == []
