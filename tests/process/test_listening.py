@@ -86,6 +86,8 @@ def test_a_unix_socket_a_tls_address_and_a_renewed_certificate(workdir: Path) ->
             server.reload()
             until(lambda: server.log().count("Generation 2 serves") == 1, "it has reloaded", seconds=30)
             assert held.ask({"n": 3}) == {"n": 3}
+        plain.close()
+        secure.close()
 
 
 def _serves(path: Path) -> bool:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-from websockets.frames import Opcode
+from websockets.frames import Close, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
@@ -21,6 +21,7 @@ from headgate.gateway import codes
 from headgate.gateway.deflate import Deflate, agreed
 from headgate.gateway.frames import binary_frame as binary_frame
 from headgate.gateway.frames import data_frame as data_frame
+from headgate.gateway.frames import frame
 from headgate.gateway.frames import text_frame as text_frame
 from headgate.gateway.noted import Noted
 
@@ -224,6 +225,9 @@ class Wire(asyncio.Protocol):
             opcode = frame.opcode  # type: ignore[union-attr]  # after the handshake all events are frames
             if opcode is Opcode.TEXT or opcode is Opcode.BINARY or opcode is Opcode.CONT:
                 self._data(opcode, cast(bytes, frame.data), frame.fin)  # type: ignore[union-attr]
+        if proto.parser_exc is not None and proto.close_rcvd is not None and not self._ended:
+            self._answer_close(proto.close_rcvd)
+            return
         if proto.writes:
             self._flush()
         if proto.parser_exc is not None and not self._ended:
@@ -309,6 +313,15 @@ class Wire(asyncio.Protocol):
             self._pong = out[-1]
             return
         self._transport.write(b"".join(out))
+
+    def _answer_close(self, received: Close) -> None:
+        """A close frame within a fragmented message: a client may give a message up (RFC 6455 §5.5.1).
+
+        websockets takes it for a broken message, and has a frame ready that says so.
+        """
+        self._proto.data_to_send()
+        self._transport.write(frame(0x88, b"" if received.code == codes.NO_CODE else received.serialize()))
+        self._finish(received.code, received.reason)
 
     def _finish(self, code: int, reason: str) -> None:
         """The client's close frame is here and answered: TCP is ours to end (RFC 6455 §7.1.1)."""
