@@ -71,6 +71,8 @@ class Storm:
         """Each fault, so that what it loads and grows to is there at the start."""
         for _ in range(times):
             await asyncio.gather(*(self._do(fault) for fault in self._clients for _ in range(3)))
+        for _ in range(times):  # every thread that writes bodies to the disk has been needed
+            await asyncio.gather(*(self._do(self.upload_cut) for _ in range(30)))
 
     async def blow(self, seconds: float, *, kill_every: float, reload_every: float) -> None:
         """Faults of all kinds for so long, six at a time, with steady clients beside them."""

@@ -189,6 +189,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Option(Topic.LIFE, "Time for the old generation to finish its requests and jobs", Unit.SECONDS, least=0),
     ] = 3600.0
+    unready_time: Annotated[
+        float,
+        Option(
+            Topic.LIFE,
+            "How long, at a stop, `/-/ready` says no before nothing new is taken: for load balancers that look at it",
+            Unit.SECONDS,
+            least=0,
+        ),
+    ] = 0.0
     move_timeout: Annotated[
         float,
         Option(

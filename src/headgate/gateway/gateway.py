@@ -224,17 +224,30 @@ class Gateway:
         return None
 
     async def _drain(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
         self._stopping = True
         self.balance.close()
         if self.exchange.links:  # otherwise nothing was ever served
             active, sockets = self.web.active, len(self.sockets.wires)
             log.info("stopping: %d requests and %d sockets have at most %.1f s to end", active, sockets, seconds)
+        await asyncio.sleep(0.0 if self._successor else min(self.settings.unready_time, seconds / 2))
+        budget = max(0.2, until - time.monotonic() - 0.5)
         self.streams.stop()
-        budget = max(0.2, seconds - 0.5)
-        settle = min(SETTLE, budget / 4) if self._successor else 0.0
-        await asyncio.gather(
-            self.server.stop(budget - settle, settle), self.sockets.drain(budget, gradual=self._successor), self.socketio.drain(budget)
-        )
+        if self._successor:
+            settle = min(SETTLE, budget / 4)
+            doors = self.server.stop(budget - settle, settle)
+        else:
+            doors = self._finish(budget)
+        gradual = self._successor
+        await asyncio.gather(doors, self.sockets.drain(budget, gradual=gradual), self.socketio.drain(budget))
+
+    async def _finish(self, seconds: float) -> None:
+        """Let requests end while the door is still open: who comes is told when to come again, and not left waiting."""
+        until = time.monotonic() + max(0.1, seconds - 1.2)
+        self.web.stopping = True
+        while (self.web.active or self.sockets.wires) and time.monotonic() < until:  # noqa: ASYNC110 - many of both
+            await asyncio.sleep(0.02)
+        await self.server.stop(max(0.2, min(1.0, seconds)))
 
     async def _reach_engine(self) -> None:
         """Open the engine, for as long as that takes; its own connection heals after that."""

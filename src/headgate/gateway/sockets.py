@@ -122,7 +122,8 @@ class Sockets:
             handshake.on_end(handshake)
             return
         if self._stopping:
-            handshake.refuse(page(503, "stopping", "This server is about to stop: connect again.", retry_after=1))
+            wait = 1 + 4 * random.random()
+            handshake.refuse(page(503, "stopping", "This server is about to stop: connect again.", retry_after=wait))
             return
         if wait := self._admission.refused(len(self.handshakes), self.now()):
             self.limited[self._admission.bound(len(self.handshakes))] += 1

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import os
+import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
@@ -65,6 +66,8 @@ class Web:
         self._timeout = request_timeout
         self._ids = Requests()
         self.active = 0
+        self.stopping = False
+        """Nothing new is begun: who comes is asked to come again."""
         self.too_large = 0
         """Bodies beyond `max_body`."""
         self.limited: Counter[str] = Counter()
@@ -76,6 +79,9 @@ class Web:
 
     async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request."""
+        if self.stopping:
+            self._turn_away(scope)
+            return
         self.active += 1
         try:
             await self._answer(scope, receive, send)
@@ -173,6 +179,16 @@ class Web:
             await _send_page(send, told, head.request_id.encode())
             self._refused(scope, head, told)
         return None
+
+    def _turn_away(self, scope: Message) -> None:
+        told = page(
+            503,
+            "stopping",
+            "This server is about to stop; the request was not run. Try again.",
+            retry_after=1 + 4 * random.random(),  # they are not to come back all at once
+        )
+        scope[REFUSE](told)
+        self._refused(scope, RequestHead(scope["client"], scope["scheme"]), told)
 
     def _refused(self, scope: Message, head: RequestHead, told: Page) -> None:
         self.on_refused(scope, head, told.status, len(told.body), 0.0)
