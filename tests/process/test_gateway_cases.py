@@ -177,7 +177,8 @@ async def told(rig: Rig, wire: bytes, first: int, pieces: int) -> Frames:
                 await loop.sock_sendall(sock, body[at : at + size])
                 await asyncio.sleep(0)
         while len(list(frames(bytes(got)))) < first:
-            assert (piece := await quick(loop.sock_recv(sock, 100_000))), "it ended before it had answered"
+            piece = await quick(loop.sock_recv(sock, 100_000))
+            assert piece, "it ended before it had answered"
             got += piece
         with contextlib.suppress(ConnectionError):  # what is sent behind a close may be answered by a reset
             if first:

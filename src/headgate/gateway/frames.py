@@ -20,6 +20,11 @@ def data_frame(data: str | bytes) -> bytes:
     return frame(0x81, data.encode("utf-8", "replace")) if isinstance(data, str) else frame(0x82, data)
 
 
+def close_frame(payload: bytes) -> bytes:
+    """A close frame; the payload is a code of two bytes and a reason, or nothing."""
+    return frame(0x88, payload)
+
+
 def frame(first: int, payload: bytes) -> bytes:
     """A frame with this first byte (FIN, RSV, opcode)."""
     size = len(payload)

@@ -20,8 +20,8 @@ from websockets.server import ServerProtocol
 from headgate.gateway import codes
 from headgate.gateway.deflate import Deflate, agreed
 from headgate.gateway.frames import binary_frame as binary_frame
+from headgate.gateway.frames import close_frame
 from headgate.gateway.frames import data_frame as data_frame
-from headgate.gateway.frames import frame
 from headgate.gateway.frames import text_frame as text_frame
 from headgate.gateway.noted import Noted
 
@@ -320,7 +320,7 @@ class Wire(asyncio.Protocol):
         websockets takes it for a broken message, and has a frame ready that says so.
         """
         self._proto.data_to_send()
-        self._transport.write(frame(0x88, b"" if received.code == codes.NO_CODE else received.serialize()))
+        self._transport.write(close_frame(b"" if received.code == codes.NO_CODE else received.serialize()))
         self._finish(received.code, received.reason)
 
     def _finish(self, code: int, reason: str) -> None:
