@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "stop": ("headgate.cli.stop", "Finish what is under way, then end."),
     "jobs": ("headgate.cli.jobs", "List, show, retry, cancel, purge, count and watch jobs."),
     "queues": ("headgate.cli.queues", "Show, pause, resume, drain and bound queues."),
+    "broker": ("headgate.cli.broker", "Copy all jobs and streams from one engine to another."),
     "config": ("headgate.cli.config", "Show every setting and where it came from."),
     "simulate": ("headgate.cli.simulate", "Let many users click on a server, and report what they felt."),
     "watch": ("headgate.cli.watch", "Name what blocks any Python service, live and in a report."),

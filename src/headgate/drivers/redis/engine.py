@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from headgate.base.clock import Clock
 from headgate.base.errors import HeadgateError
-from headgate.base.model import Claim
+from headgate.base.model import Claim, Cron
 from headgate.drivers.embedded.client import PortsEngine
 from headgate.drivers.local.store import Limits
 from headgate.drivers.redis import durability
@@ -17,6 +17,7 @@ from headgate.drivers.redis.address import parse
 from headgate.drivers.redis.caller import RedisCaller
 from headgate.drivers.redis.durability import Worth
 from headgate.drivers.redis.outgoing import Send
+from headgate.drivers.redis.records import pack
 from headgate.drivers.redis.upkeep import Member
 
 
@@ -50,6 +51,18 @@ class RedisEngine(PortsEngine):
     async def claim_one(self, worker: str, job: str) -> Claim | None:
         """Claim the carried job whose ticket came; None if it is not to be run, or not now."""
         return await self._redis.claim_one(worker, job)
+
+    async def run(self, operation: str, arguments: Any) -> Any:
+        """An operation of the scripts, for what is not in the ports."""
+        return await self._redis.run(operation, arguments)
+
+    async def restore_crons(self, crons: Sequence[tuple[str, Cron, float]]) -> None:
+        """Take over crons of other owners with their next moments."""
+        owners: dict[str, list[Any]] = {}
+        for owner, one, at in crons:
+            owners.setdefault(owner, [owner]).extend((one.name, pack(one), at, f"{one.expression}\0{one.zone}"))
+        for flat in owners.values():
+            await self._redis.run("set_crons", flat)
 
     @property
     def resting(self) -> bool:

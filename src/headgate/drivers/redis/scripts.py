@@ -14,7 +14,9 @@ from headgate.drivers.redis.line import Line
 OLDEST: Final = (6, 2)
 """The oldest Redis whose commands we use."""
 
-STRICT: Final = frozenset({"put", "move_cron", "set_crons", "set_rules", "write", "make"})
+STRICT: Final = frozenset(
+    {"put", "move_cron", "set_crons", "set_rules", "write", "make", "restore_job", "restore_stream"}
+)
 """Operations that are refused when the server's memory is full. All others end work and free room, or only look."""
 
 
