@@ -176,6 +176,8 @@ class Session:
 
     def overflow(self, why: str) -> None:
         """More waits for the client than is kept for one."""
+        if self.closed:
+            return
         self._outbox = None
         self.app.overflowed(self)
         self.close(TRANSPORT_ERROR, codes.TOO_SLOW, f"too slow: {why}; connect again")
