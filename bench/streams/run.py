@@ -24,6 +24,8 @@ from headgate.declare.stream import Stream
 HERE = Path(__file__).parent
 HOST: Host = headgate_host("Headgate", "app:app", HERE)
 ROUNDS, MANY, STEADY, RATE, SECONDS, EVENTS, BURSTS = 5, 5000, 500, 100, 15, 10_000, 10
+TIMED = 50
+"""Of the steady followers, those that are read at once and timed."""
 DATA = {"kind": "row", "table": "orders", "key": 4711, "price": 12.5}
 """What a caught-up event carries beside its number: about 70 bytes of JSON."""
 
@@ -78,10 +80,13 @@ def steady(server: Running, followers: int, seconds: float) -> dict[str, float]:
     stream, readers = Stream("steady"), Readers(server.port, "steady")
     try:
         stream.append({"at": time.monotonic()})
-        readers.order(f"open {followers}")
+        timed = min(TIMED, followers // 2)
+        readers.order(f"idle {followers - timed}")
+        readers.order(f"open {timed}")
+        readers.told()
         for _ in range(RATE):  # what is cold becomes warm
             stream.append({"at": time.monotonic()})
-        readers.order(f"wait {followers * (RATE + 1)}")
+        readers.order(f"wait {followers * RATE}")
         readers.told()
         start, appends = time.monotonic(), int(RATE * seconds)
         for number in range(appends):
@@ -165,7 +170,8 @@ def _result(row: dict[str, float], raw: Any, rounds: int, quick: bool) -> Result
         setup=[
             "Embedded broker, one gateway; producer, server and followers share the machine. From the call of"
             " `append` in the producer to the bytes in the follower's process; each append is on disk first",
-            f"Fan-out: the median of {BURSTS} appends. Steady: {SECONDS} s, {RATE * few:,} deliveries per second",
+            f"Fan-out: the median of {BURSTS} appends. Steady: {SECONDS} s, {RATE * few:,} deliveries per second,"
+            f" timed at {TIMED} of the followers; the bytes of the others are taken from the kernel once a second",
             f"Catch-up: {EVENTS:,} events by GET after GET over one connection, the JSON read; the median of 5",
             f"{rounds} interleaved rounds, medians",
             f"Headgate: `{HOST.command}`",

@@ -22,8 +22,8 @@ log = logging.getLogger("headgate.gateway")
 
 PAUSE: Final = 0.5
 """Seconds between tries while the engine is away."""
-TURN: Final = 500
-"""Followers served before the loop gets a turn."""
+TURN: Final = 100
+"""Followers served before the loop gets a turn, in which it sends what was written."""
 PAGE: Final = 250
 """Events read at once for one who is behind."""
 GONE: Final = "gone"

@@ -153,6 +153,7 @@ class Connection {
 
   #open() {
     const socket = (this.socket = new WebSocket(this.url));
+    setTimeout(() => socket.readyState || socket.close(), LONGEST); // a handshake that nobody answers
     socket.onopen = () => {
       this.#failures = 0;
       this.fallback = Infinity;
