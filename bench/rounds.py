@@ -49,13 +49,15 @@ class Rounds:
         keys: the hosts, in the order of a round.
         rounds: how many.
         keep: whether turns survive the process (a quick run's do not).
+        expected: seconds that a turn takes which has not been measured yet.
     """
 
-    def __init__(self, name: str, keys: Iterable[str], rounds: int, *, keep: bool) -> None:
+    def __init__(self, name: str, keys: Iterable[str], rounds: int, *, keep: bool, expected: float = 0.0) -> None:
         self.name = name
         self.rounds = min(rounds, BUDGET.most_rounds)
         self._path = KEPT / f"{name}.json" if keep else None
         self.raw: dict[str, list[Row]] = {key: [] for key in keys}
+        self._expected = expected
         self._longest: dict[str, float] = {}
         if self._path is not None and self._path.exists() and time.time() - self._path.stat().st_mtime < OLDEST:
             kept = json.loads(self._path.read_text())
@@ -76,7 +78,7 @@ class Rounds:
             for key, rows in self.raw.items():
                 if len(rows) > number:
                     continue
-                if not BUDGET.allows(1.2 * self._longest.get(key, 0.0)):
+                if not BUDGET.allows(1.2 * self._longest.get(key, self._expected)):
                     raise Unfinished(f"{self.name}: {number} of {self.rounds} rounds are done; run it again to go on")
                 start = time.monotonic()
                 rows.append(turn(key))
