@@ -14,8 +14,10 @@ _MOST: Final = 0.5
 _LOCKS: Final = ("_thread.lock.", "_thread.RLock.", "Lock.acquire", "RLock.acquire", "threading.Condition.wait")
 _FEW: Final = 3
 _SWITCHES: Final = 0.03
-"""Of the wakes that a gap has room for. A process that is stopped wakes once or twice, however long that lasts; one that
-asks for the lock on a machine without CPU wakes ten times less often than it wants to."""
+"""Of the wakes that a gap has room for. A process that is stopped wakes once or twice, however long that lasts; one
+that asks for the lock on a machine without CPU wakes ten times less often than it wants to."""
+_AT_ALL: Final = 0.04
+"""Share of CPU that a process uses in which nobody computes, but threads ask for the interpreter lock."""
 
 
 def cause(stall: Stall) -> str:
@@ -40,7 +42,8 @@ def cause(stall: Stall) -> str:
 
 def _of_one(stall: Stall, length: int) -> str:
     """Of one thing that the line's own thread did."""
-    if stall.cpu >= max(0.02 * length, 0.5 * (length - stall.queued)):  # of the time in which it could run
+    least = _AT_ALL * length if stall.roughly else max(0.02 * length, 0.5 * (length - stall.queued))
+    if stall.cpu >= least:  # of the time in which it could run
         return model.COMPUTING
     own = [sample for sample in stall.samples if not sample.foreign]
     if own:

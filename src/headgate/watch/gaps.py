@@ -47,7 +47,8 @@ class Gaps:
         self._thread = Thread(get_ident(), get_native_id())
         self._last = self._thread.read(0)
         self._switches = _switches()
-        self._cpu = time.process_time_ns()
+        self._cpu = cpu
+        self._first = True
         self.recent: deque[Gap] = deque(maxlen=64)
 
     def turn(self, last: int, now: int) -> Gap | None:

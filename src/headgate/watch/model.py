@@ -66,6 +66,8 @@ class Stall:
     limit: int = 0
     """What a stretch of the line may take."""
     uncertain: int = 0
+    roughly: bool = False
+    """`cpu` is that of the whole process while nobody else could run; `queued` is not known."""
     stopped: bool = False
     debugged: bool = False
     samples: list[Sample] = field(default_factory=list)

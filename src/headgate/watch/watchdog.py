@@ -239,6 +239,7 @@ class Watchdog:
             stall.cpu = min(stall.length, after.cpu - before.cpu)
             stall.queued = min(stall.length, after.queued - before.queued)
         else:  # nobody looked at the thread before: what ran while nobody else could was it
+            stall.roughly = True
             stall.cpu = min(stall.length, self.lateness.cpu(stall.begin, stall.end))
         stall.gc = self.collections.within(stall.begin, stall.end)
         stall.held = self.lateness.within(HELD, stall.begin, stall.end)

@@ -55,7 +55,7 @@ def _stamp(loop: Any, selector: Any, watch: Watch) -> Callable[[], None]:
     line.ready = lambda: len(loop._ready)
     with contextlib.suppress(AttributeError, OSError):
         line.poller = selector.fileno()
-    selector.select = stamped(selector.select, line)
+    (selector.select,) = stamped(line, selector.select)
 
     def leave() -> None:
         selector.__dict__.pop("select", None)
@@ -64,30 +64,32 @@ def _stamp(loop: Any, selector: Any, watch: Watch) -> Callable[[], None]:
     return leave
 
 
-def stamped(select: Callable[..., Any], line: Line) -> Callable[..., Any]:
-    """A loop's or hub's poll, with stamps around it. What it adds to a turn is two clock readings and two stores."""
+def stamped(line: Line, *polls: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The polls of a loop or hub, with stamps around each: two readings of the clock and two stores a turn."""
     cells, at, limit, ended, now_ns = line.cells, line.at, line.limit, line.ended, clock
-    cells[at] = now_ns()
+    cells[at] = begin = now_ns()
 
     def rebind() -> None:
-        nonlocal cells, at
+        nonlocal cells, at, begin
         cells, at = line.cells, line.at
-        cells[at] = now_ns()
+        cells[at] = begin = now_ns()
+
+    def around(poll: Callable[..., Any]) -> Callable[..., Any]:
+        def stamp(timeout: Any = None) -> Any:
+            nonlocal begin
+            now = now_ns()
+            if now - begin > limit:
+                ended.append((begin, now))
+            cells[at] = 0
+            try:
+                return poll(timeout)
+            finally:
+                cells[at] = begin = now_ns()
+
+        return stamp
 
     line.rebinds.append(rebind)
-
-    def stamp(timeout: Any = None) -> Any:
-        since, now = cells[at], now_ns()
-        if now - since > limit and since:
-            ended.append((since, now))
-        if timeout != 0:
-            cells[at] = 0
-        try:
-            return select(timeout)
-        finally:
-            cells[at] = now_ns()
-
-    return stamp
+    return [around(poll) for poll in polls]
 
 
 def _ask(loop: Any, watch: Watch, base: Any) -> Callable[[], None]:

@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 from headgate.watch.adapters.asyncio_loops import stamped
-from headgate.watch.line import Line
 from headgate.watch.process import Watch
 
 
@@ -39,8 +38,15 @@ def _enter(hub: Any, watch: Watch) -> Any:
     line.ready = lambda: sum(1 for due, _ in hub.timers[:200] if due <= hub.clock())
     with contextlib.suppress(AttributeError, OSError):
         line.poller = hub.poll.fileno()
-    hub.do_poll = stamped(hub.do_poll, line)
-    hub.wait = _waiting(hub, line)
+    wait, listeners, read, write = hub.wait, hub.listeners, hub.READ, hub.WRITE
+    hub.do_poll, sleeping = stamped(line, hub.do_poll, wait)
+
+    def waiting(seconds: Any = None) -> Any:
+        if listeners[read] or listeners[write]:
+            return wait(seconds)
+        return sleeping(seconds)  # without a socket to wait for the hub does not poll, it sleeps
+
+    hub.wait = waiting
 
     def leave() -> None:
         hub.__dict__.pop("do_poll", None)
@@ -48,19 +54,6 @@ def _enter(hub: Any, watch: Watch) -> Any:
         line.leave()
 
     return leave
-
-
-def _waiting(hub: Any, line: Line) -> Any:
-    """Without a socket to wait for the hub does not poll, it sleeps."""
-    wait, listeners, read, write = hub.wait, hub.listeners, hub.READ, hub.WRITE
-    sleeping = stamped(wait, line)
-
-    def waiting(seconds: Any = None) -> Any:
-        if listeners[read] or listeners[write]:
-            return wait(seconds)
-        return sleeping(seconds)
-
-    return waiting
 
 
 def _nothing() -> None:

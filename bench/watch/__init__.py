@@ -1,0 +1,1 @@
+"""What blocking-call monitors find, and what each costs."""

@@ -1,0 +1,120 @@
+"""An echo server for the cost: `echo.py KIND DETECTOR WORK PATH` answers each line, after WORK µs of Python.
+
+At the end of a connection it says how much CPU time the process has used since the connection began.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+from bench.watch import detectors
+
+
+def work(loops: int) -> int:
+    """Some Python."""
+    total = 0
+    for number in range(loops):
+        total += number & 3
+    return total
+
+
+def loops_for(micros: float) -> int:
+    """How many rounds of `work` take so long."""
+    if not micros:
+        return 0
+    best = min(_timed(20_000) for _ in range(5))
+    return int(20_000 * micros / best)
+
+
+def _timed(loops: int) -> float:
+    since = time.thread_time()
+    work(loops)
+    return (time.thread_time() - since) * 1e6
+
+
+def serve_asyncio(path: str, detector: str, loops: int) -> None:
+    import asyncio
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.WriteTransport)
+            self.transport, self.since = transport, time.process_time_ns()
+
+        def data_received(self, data: bytes) -> None:
+            if data == b"end\n":
+                self.transport.write(b"%d\n" % (time.process_time_ns() - self.since))
+                return
+            work(loops)
+            self.transport.write(data)
+
+    async def main() -> None:
+        kept = detectors.inside(detector)
+        server = await asyncio.get_running_loop().create_unix_server(Echo, path)
+        await server.serve_forever()
+        del kept
+
+    asyncio.run(main())
+
+
+def serve_uvloop(path: str, detector: str, loops: int) -> None:
+    import asyncio
+
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    serve_asyncio(path, detector, loops)
+
+
+def _serve_green(listener: socket.socket, spawn: Callable[..., object], loops: int) -> None:
+    def serve(client: socket.socket) -> None:
+        since = time.process_time_ns()
+        while data := client.recv(4096):
+            if data == b"end\n":
+                client.sendall(b"%d\n" % (time.process_time_ns() - since))
+                continue
+            work(loops)
+            client.sendall(data)
+
+    while True:
+        client, _ = listener.accept()
+        spawn(serve, client)
+
+
+def serve_eventlet(path: str, detector: str, loops: int) -> None:
+    import eventlet
+    from eventlet.green import socket as green
+
+    listener = green.socket(green.AF_UNIX, green.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(8)
+    detectors.inside(detector)
+    _serve_green(listener, eventlet.spawn, loops)
+
+
+def serve_gevent(path: str, detector: str, loops: int) -> None:
+    import gevent
+    from gevent import socket as green
+
+    listener = green.socket(green.AF_UNIX, green.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(8)
+    detectors.inside(detector)
+    _serve_green(listener, gevent.spawn, loops)
+
+
+def main(kind: str, detector: str, micros: str, path: str) -> None:
+    """Serve until killed."""
+    warnings.simplefilter("ignore")
+    detectors.before(detector)
+    loops = loops_for(float(micros))
+    globals()[f"serve_{kind}"](path, detector, loops)
+
+
+if __name__ == "__main__":
+    os.set_inheritable(0, False)
+    main(*sys.argv[1:])
