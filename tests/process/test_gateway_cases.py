@@ -191,7 +191,7 @@ async def told(rig: Rig, wire: bytes, first: int, pieces: int) -> Frames:
 @pytest.mark.parametrize("pieces", [1, 7])
 @pytest.mark.parametrize("section", "1234567-")
 async def test_cases(section: str, pieces: int) -> None:
-    async with Rig() as rig:
+    async with Rig(ping_interval=0) as rig:
         await rig.worker()
         for name, (wire, wanted) in CASES.items():
             if name[0] != section:

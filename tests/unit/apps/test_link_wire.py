@@ -13,12 +13,16 @@ import pytest
 
 from headgate.apps.wire import Wire
 from headgate.link.messages import VERSION, Chunk, WorkerHello
-from headgate.link.session import gateway_session, worker_session
+from headgate.link.session import Session, gateway_session, worker_session
 
 pytestmark = pytest.mark.anyio
 
 HELLO = WorkerHello(VERSION, "w", os.getpid(), "fast", 1, 4, "wsgi", [], {})
 DEADLINE = 10.0
+
+
+def waits(wire: Wire) -> bool:
+    return wire.waiting
 
 
 async def _until(condition: Any) -> None:
@@ -46,15 +50,15 @@ async def test_what_a_full_socket_does_not_take_goes_out_whole_and_in_order_when
         one.start()
     for one in writers:
         await asyncio.to_thread(one.join, DEADLINE)
-    assert wire.waiting, "the socket is full: the rest is left to the loop"
+    assert waits(wire), "the socket is full: the rest is left to the loop"
 
-    session = gateway_session()
+    session: Session[Any, Any] = gateway_session()
     got: list[Any] = []
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(DEADLINE):
         while len(got) < threads * each + 1:
             got += session.feed(await loop.sock_recv(theirs, 10_000))
-    assert not wire.waiting
+    assert not waits(wire)
     for number in range(threads):
         counts = [int.from_bytes(one.body[:2]) for one in got[1:] if one.stream == number]
         assert counts == list(range(each)), "each thread's messages keep their order"
@@ -74,12 +78,12 @@ async def test_a_gateway_that_goes_while_the_socket_is_full_ends_the_link() -> N
     ended: list[BaseException | None] = []
     wire = Wire(ours, worker_session(), lambda *_: None, lambda _, reason: ended.append(reason))
     wire.send(HELLO)
-    while not wire.waiting:
+    while not waits(wire):
         wire.send(Chunk(1, b"x" * 60_000, True))
     theirs.close()
     await _until(lambda: ended)
     assert wire.closed
-    assert not wire.waiting, "what it would have got is dropped"
+    assert not waits(wire), "what it would have got is dropped"
     with contextlib.suppress(OSError):
         wire.send(Chunk(1, b"x", True))
     assert len(ended) == 1

@@ -77,7 +77,7 @@ OFFERS: dict[str, tuple[Deflate, Params, Params]] = {
 def test_what_is_agreed(name: str) -> None:
     terms, offered, answer = OFFERS[name]
     [factory] = terms.factories()
-    told, extension = factory.process_request_params(offered, [])  # type: ignore[arg-type]
+    told, extension = factory.process_request_params(offered, [])
     assert told == answer
     assert agreed([extension]) is not None
     assert agreed([]) is None
