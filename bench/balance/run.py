@@ -15,7 +15,7 @@ from bench.sockets.holder import Held
 from tests.support.marked import bearers
 from tests.support.wait import until
 
-ROUNDS, SOCKETS, PROCESSES = 7, 200, 4
+ROUNDS, SOCKETS, PROCESSES = 5, 200, 4
 APPS = Path(__file__).parents[1] / "sockets" / "apps"
 
 HOSTS: dict[str, Host] = {

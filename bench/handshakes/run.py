@@ -12,7 +12,7 @@ from bench.rounds import Rounds
 from bench.sockets.hosts import HOSTS, Spoken
 from bench.sockets.run import Holder, publish
 
-ROUNDS, SOCKETS = 5, 2000
+ROUNDS, SOCKETS = 3, 2000
 NAMES = ("headgate", "uvicorn", "granian", "socketio_gevent")
 
 

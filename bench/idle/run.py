@@ -14,8 +14,8 @@ from bench.sockets.hosts import HOSTS, Spoken
 from bench.sockets.run import Holder, publish, settled
 from tests.support.marked import bearers
 
-ROUNDS, SOCKETS = 3, 19_000
-NAMES = ("headgate", "uvicorn", "granian")
+ROUNDS, SOCKETS = 2, 19_000
+NAMES = ("headgate", "uvicorn")
 
 
 def turn(spoken: Spoken, sockets: int) -> dict[str, float]:
@@ -84,7 +84,6 @@ def _result(medians: dict[str, dict[str, float]], raw: Any, rounds: int, sockets
             )
         ],
         versions={"headgate": installed(sys.executable)["headgate"]}
-        | {package: named("starlette").versions[package] for package in ("starlette", "uvicorn", "websockets")}
-        | {"granian": named("granian_asgi").versions["granian"]},
+        | {package: named("starlette").versions[package] for package in ("starlette", "uvicorn", "websockets")},
         raw={"rounds": raw},
     )

@@ -20,7 +20,7 @@ from tests.support.marked import new_mark
 from tests.support.process import Process
 from tests.support.wait import accepts, free_port, until
 
-ROUNDS, RATE, SECONDS, SOCKETS = 5, 1000, 10, 100
+ROUNDS, RATE, SECONDS, SOCKETS = 3, 1000, 8, 100
 TEXT = "m" * 100
 
 

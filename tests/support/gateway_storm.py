@@ -74,8 +74,12 @@ class Storm:
         for _ in range(times):  # every thread that writes bodies to the disk has been needed
             await asyncio.gather(*(self._do(self.upload_cut) for _ in range(30)))
 
-    async def blow(self, seconds: float, *, kill_every: float, reload_every: float) -> None:
-        """Faults of all kinds for so long, six at a time, with steady clients beside them."""
+    async def blow(self, seconds: float, *, every: float) -> None:
+        """Faults of all kinds for so long, six at a time, with steady clients beside them.
+
+        Args:
+            every: seconds between two kills or reloads.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         self.steady.stopping = False
@@ -87,16 +91,15 @@ class Storm:
             while loop.time() < end:
                 await self._do(self._random.choice(self._clients))
 
-        async def every(pause: float, fault: Callable[[], None]) -> None:
-            while loop.time() + pause < end:
-                await asyncio.sleep(pause * (0.5 + self._random.random()))
-                await asyncio.to_thread(fault)
+        async def processes() -> None:
+            while loop.time() + every < end:
+                await asyncio.sleep(every * (0.5 + self._random.random()))
+                fault = self._random.choice([self.kill, self.kill, self.kill, self.reload, self.reload, self.both])
+                await fault()
                 self.done[fault.__name__] += 1
 
         try:
-            await asyncio.gather(
-                *(clients() for _ in range(6)), every(kill_every, self.kill), every(reload_every, self.reload)
-            )
+            await asyncio.gather(*(clients() for _ in range(6)), processes())
         finally:
             self.steady.stopping = True
         await asyncio.wait_for(asyncio.gather(*steady), 2 * PATIENCE)
@@ -135,12 +138,19 @@ class Storm:
 
     # what befalls the server
 
-    def kill(self) -> None:
-        self.server.kill("app", index=self._random.randrange(2))
+    async def kill(self) -> None:
+        await asyncio.to_thread(self.server.kill, "app", index=self._random.randrange(2))
 
-    def reload(self) -> None:
-        with contextlib.suppress(AssertionError):  # a worker killed while it boots ends the reload: the old ones go on
-            self.server.command("reload", seconds=2 * PATIENCE)
+    async def reload(self) -> None:
+        await asyncio.to_thread(self.server.command, "reload", seconds=2 * PATIENCE)
+
+    async def both(self) -> None:
+        """A kill in the middle of a reload: one that hits a new worker ends it, and the old ones go on."""
+        reloading = asyncio.create_task(self.reload())
+        await asyncio.sleep(self._random.random())
+        await self.kill()
+        with contextlib.suppress(AssertionError):
+            await reloading
 
     # what clients do
 
@@ -175,7 +185,7 @@ class Storm:
         _, writer = await self._socket("/ws?listen=1", small=True)
         transport = writer.transport
         transport.pause_reading()  # type: ignore[attr-defined]
-        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(timeout=1.5 * PATIENCE) as client:
             for _ in range(3):
                 await client.post(self.server.url + "/publish?times=16", content="p" * 60_000)
                 for _ in range(self._random.randrange(20)):

@@ -104,7 +104,7 @@ class Steady:
 
     async def requests(self) -> None:
         while not self.stopping:
-            async with httpx.AsyncClient(timeout=PATIENCE) as client:
+            async with httpx.AsyncClient(timeout=1.5 * PATIENCE) as client:
                 for path in ("/", "/slow", "/"):
                     self.seen[str((await client.get(self._server.url + path)).status_code)] += 1
             await asyncio.sleep(0.02)

@@ -15,8 +15,9 @@ from headgate.supervisor.events import Place
 RESTART_FIRST: Final = 0.5
 RESTART_MOST: Final = 30.0
 """Seconds between restarts of a process that keeps crashing: the first is immediate, then 0.5, 1, 2 … 30."""
-STABLE: Final = 60.0
-"""Seconds of serving after which earlier crashes are forgotten."""
+STABLE: Final = 10.0
+"""Seconds of serving after which earlier crashes are forgotten: to start it anew this often costs little, and to keep
+a process out for half a minute that serves between its deaths costs those who need it more."""
 
 
 PLANNED_ENDS: Final[dict[int, tuple[Literal["info", "warning"], str]]] = {
