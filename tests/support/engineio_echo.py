@@ -31,6 +31,7 @@ SERVER = SioServer(
     compress=1024,
     serializer="default",
     namespaces={},
+    accepted=[],
     always_connect=False,
     ordered=False,
 )

@@ -20,6 +20,7 @@ from headgate.apps.offload import Offloader, Sweeps, allowed
 from headgate.apps.plan import WorkerPlan
 from headgate.apps.pool import HandlerPool
 from headgate.apps.routes import FlaskRoutes, PlainRoutes, Routes
+from headgate.apps.socketio.host import Socketio
 from headgate.apps.sockets import NativeSockets
 from headgate.apps.starlette_routes import StarletteRoutes
 from headgate.declare import registry

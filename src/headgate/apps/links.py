@@ -86,7 +86,7 @@ class Link:
             self._wire.close()
 
     def waits(self) -> None:
-        """The calling thread is about to wait for something that comes over a link: it must not be the one that reads."""
+        """The calling thread is about to wait for what comes over a link: it must not be the one that reads."""
         if self._wire is not None:
             self._wire.waits()
 

@@ -12,15 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
+from headgate.base.socketio import CHANNEL as CHANNEL
+from headgate.base.socketio import Packet as Packet
+from headgate.base.socketio import Room as Room
+from headgate.base.socketio import SioEmit as SioEmit
+from headgate.base.socketio import SioOrder as SioOrder
 from headgate.link.scope import Scope
-
-CHANNEL: Final = "headgate:socketio"
-"""The broker's channel for `SioEmit` and `SioOrder` of processes that have no link."""
-
-Packet = Any
-"""`str`, or `bytes` with a binary serializer (msgspec has no union of the two)."""
-Room = Any
-"""The name of a room: text, a number, whatever msgpack has and Python can hash."""
 
 
 class SioServer(msgspec.Struct, frozen=True, array_like=True):
@@ -47,7 +44,9 @@ class SioServer(msgspec.Struct, frozen=True, array_like=True):
     serializer: str
     """default | msgpack"""
     namespaces: dict[str, list[str]]
-    """Accepted namespaces ("*" for any) and the events with a handler ("*" for any)."""
+    """Namespaces and their events with a handler, each "*" for any."""
+    accepted: list[str] | None
+    """The namespaces that clients may connect to; None for all."""
     always_connect: bool
     ordered: bool
     """Events of one client run strictly one after the other (`async_handlers=False`)."""
@@ -102,33 +101,6 @@ class SioAck(msgspec.Struct, frozen=True, array_like=True, tag="sio-ack"):
     state: dict[str, bytes]
     packet: Packet
     attachments: list[bytes]
-
-
-class SioEmit(msgspec.Struct, frozen=True, array_like=True, tag="sio-emit"):
-    """A packet for clients: those in `rooms` (a sid is a room with one member), all if None, without `skip`."""
-
-    namespace: str
-    rooms: list[Room] | None
-    skip: list[str]
-    packet: Packet
-    attachments: list[bytes] = []
-    callback: int = 0
-    """The worker's number for what it runs when a client acknowledges; 0 for nothing."""
-    volatile: bool = False
-    """May be dropped for clients that are slow or away."""
-
-
-class SioOrder(msgspec.Struct, frozen=True, array_like=True, tag="sio-order"):
-    """What a handler asks of the gateway.
-
-    `kind` and `data`: accept, join (room), leave (room), close_room (room), disconnect, state (entries as in
-    `SioDone`).
-    """
-
-    kind: str
-    namespace: str
-    sid: str
-    data: Any = None
 
 
 class SioQuery(msgspec.Struct, frozen=True, array_like=True, tag="sio-query"):

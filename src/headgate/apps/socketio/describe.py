@@ -50,6 +50,7 @@ def describe(server: Any, path: str) -> SioServer:
         compress=int(eio.compression_threshold) if eio.http_compression else 0,
         serializer=_serializer(server.packet_class),
         namespaces=_namespaces(server),
+        accepted=_accepted(server),
         always_connect=bool(server.always_connect),
         ordered=not server.async_handlers,
     )
@@ -91,16 +92,20 @@ def _serializer(packet_class: Any) -> str:
 
 
 def _namespaces(server: Any) -> dict[str, list[str]]:
-    """Accepted namespaces with the events that have a handler."""
+    """Namespaces with the events that have a handler."""
     found: dict[str, set[str]] = {}
-    accepted = server.namespaces if server.namespaces != "*" else ["*"]
-    for name in accepted:
-        found.setdefault(name, set())
     for name, handlers in server.handlers.items():
         found.setdefault(name, set()).update(map(str, handlers))
     for name, handler in server.namespace_handlers.items():
         found.setdefault(name, set()).update(_methods(handler))
     return {name: sorted(events) for name, events in found.items()}
+
+
+def _accepted(server: Any) -> list[str] | None:
+    """As python-socketio has it: a handler for namespace "*" lets nobody into a namespace that nothing else names."""
+    if server.namespaces == "*":
+        return None
+    return sorted({*server.namespaces, *server.handlers, *server.namespace_handlers} - {"*"})
 
 
 def _methods(handler: Any) -> list[str]:

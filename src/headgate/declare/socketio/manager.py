@@ -12,9 +12,9 @@ from typing import Any
 from socketio import packet
 from socketio.base_manager import BaseManager
 
+from headgate.base.socketio import SioEmit, SioOrder
 from headgate.declare.socketio import outlet
 from headgate.declare.socketio.outlet import Turn
-from headgate.link.socketio import SioEmit, SioOrder
 
 TURN: ContextVar[Turn | None] = ContextVar("headgate_socketio_turn", default=None)
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import msgspec
 
 from headgate.base.errors import NotHosted
+from headgate.base.socketio import CHANNEL, SioEmit, SioOrder
 from headgate.declare import binding
-from headgate.link.socketio import CHANNEL, SioEmit, SioOrder
 
 _encode = msgspec.msgpack.Encoder().encode
 

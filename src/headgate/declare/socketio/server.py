@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import socketio
 
+from headgate.base.socketio import SioOrder
 from headgate.declare.socketio import once, outlet
 from headgate.declare.socketio.manager import TURN, GatewayManager
-from headgate.link.socketio import SioOrder
 
 log = logging.getLogger("headgate.app")
 

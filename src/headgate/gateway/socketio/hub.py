@@ -220,8 +220,7 @@ class Hub:
 
     def _connect(self, session: Session, carried: Carried, head: Head, packet: Packet) -> None:
         server = self.server
-        namespaces = server.namespaces if server is not None else {}
-        if head.namespace not in namespaces and "*" not in namespaces:
+        if server is None or (server.accepted is not None and head.namespace not in server.accepted):
             self._refuse(session, head.namespace, {"message": "Invalid namespace"})
             return
         if head.namespace in carried.clients or len(carried.clients) >= MOST_NAMESPACES:
