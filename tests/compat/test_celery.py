@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from headgate.base.errors import JobCancelled, JobFailed
 from headgate.base.model import JobState
 from headgate.drivers.celery import warnings
 from tests.support.carried_app import Carried, carried
+from tests.support.rabbitmq import RabbitMQ
 from tests.support.wait import until
 
 APP = """
@@ -30,11 +32,28 @@ def their_own(a, b):
 """
 
 
-@pytest.fixture(params=["redis"])
-def celery(request: pytest.FixtureRequest, workdir: Path, redis_url: str) -> Iterator[Carried]:
-    broker = redis_url.replace("/0", "/1")
-    (workdir / "celeryapp.py").write_text(APP.format(broker=broker))
-    with carried(workdir, "celery", redis_url, job_lease=4.0, celery_app="celeryapp:app") as made:
+@pytest.fixture(scope="module")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """One RabbitMQ for these tests."""
+    with RabbitMQ() as server:
+        yield server
+
+
+def hosted(folder: Path, broker: str, redis_url: str) -> AbstractContextManager[Carried]:
+    """The app, with Celery over a broker."""
+    (folder / "celeryapp.py").write_text(APP.format(broker=broker))
+    return carried(folder, "celery", redis_url, job_lease=4.0, celery_app="celeryapp:app")
+
+
+@pytest.fixture
+def celery(workdir: Path, redis_url: str) -> Iterator[Carried]:
+    with hosted(workdir, redis_url.replace("/0", "/1"), redis_url) as made:
+        yield made
+
+
+@pytest.fixture
+def over_rabbitmq(workdir: Path, redis_url: str, rabbitmq: RabbitMQ) -> Iterator[Carried]:
+    with hosted(workdir, rabbitmq.url, redis_url) as made:
         yield made
 
 
@@ -45,7 +64,9 @@ def start_worker(celery: Carried) -> None:
     )  # fmt: skip
 
 
-def test_progress_log_and_result_come_from_a_celery_worker(celery: Carried) -> None:
+@pytest.mark.parametrize("broker", ["celery", "over_rabbitmq"])
+def test_progress_log_and_result_come_from_a_celery_worker(request: pytest.FixtureRequest, broker: str) -> None:
+    celery: Carried = request.getfixturevalue(broker)
     start_worker(celery)
     handle = celery.app.steps.enqueue(3)
     assert handle.wait(60)["pid"] != celery.workers[0].pid
@@ -79,6 +100,17 @@ def test_a_job_of_killed_celery_workers_is_found_by_its_lease(celery: Carried) -
     start_worker(celery)
     # Celery itself would have lost it for ever. The lease is 4 s here, 15 s by default.
     assert handle.wait(30) == 2
+
+
+def test_a_restart_of_rabbitmq_loses_no_job(over_rabbitmq: Carried, rabbitmq: RabbitMQ) -> None:
+    waiting = over_rabbitmq.app.steps.enqueue(1)
+    rabbitmq.kill()
+    # Accepted all the same: the engine has it, and its ticket is sent when there is somebody to take it.
+    meanwhile = over_rabbitmq.app.steps.enqueue(2)
+    rabbitmq.restart()
+    start_worker(over_rabbitmq)
+    assert waiting.wait(60)
+    assert meanwhile.wait(60)
 
 
 def test_harmful_settings_are_named_with_their_numbers() -> None:

@@ -26,6 +26,7 @@ MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILI
 OTHERS = {
     ".",
     "cd",
+    "celery",
     "cp",
     "curl",
     "export",
@@ -36,6 +37,7 @@ OTHERS = {
     "pip",
     "python",
     "python3",
+    "rq",
     "systemctl",
     "touch",
     "until",

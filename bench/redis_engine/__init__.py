@@ -1,0 +1,1 @@
+"""The Redis engine alone: claims one by one and in batches, latency, what waiting costs."""
