@@ -119,7 +119,7 @@ class Line:
 
     def since(self) -> int:
         """Since when it has been busy, 0 when it is not."""
-        return int(self.cells[self.at + R_SINCE])
+        return 0 if self.closed else int(self.cells[self.at + R_SINCE])
 
     def count(self, length: int) -> None:
         """Note an incident for those who look at the board."""
@@ -129,9 +129,9 @@ class Line:
         cells[at + R_WORST] = max(cells[at + R_WORST], length)
 
     def leave(self) -> None:
-        """Give the row back."""
+        """Give the row back; a stretch that was too long up to now is noted."""
+        self.idle()
         self.closed = True
-        self.cells[self.at] = 0
         self.cells[self.at + R_USED] = 0
 
 

@@ -162,7 +162,7 @@ class Watchdog:
             if line.kind == "thread" and self._turns % self._rules.stride:
                 continue
             if line.closed:
-                self._drop(line)
+                self._drop(line, now)
                 continue
             line.look(now, guess, guess - last)
             self._look(line, now, late=gap is not None)
@@ -194,7 +194,9 @@ class Watchdog:
             line.open.told = True
             self._finish(line, since, now, line.open, line.open.before, now, unfinished=True)
 
-    def _drop(self, line: Line) -> None:
+    def _drop(self, line: Line, now: int) -> None:
+        """Take leave of a line that has ended, after what it has noted at its end."""
+        self._look(line, now, late=False)
         if line.open is not None:
             line.open.close()
         line.thread.close()
