@@ -1,6 +1,6 @@
 """Sends messages at a steady rate over some sockets and times their echoes.
 
-`python -m bench.latency.client PORT PATH TEXT RATE SECONDS SOCKETS` prints the times in seconds, as JSON. Messages go
+`python -m bench.latency.client PORT PATH TEXT RATE SECONDS SOCKETS` prints p50, p99 and p99.9 in seconds, as JSON. Messages go
 by the clock, whether or not the ones before are answered (an open model), and each is timed from its write: a loop's
 timers are a millisecond off, which is half of what is to be measured.
 """
@@ -18,6 +18,7 @@ from typing import Any
 
 import uvloop
 
+SHARES = (50, 99, 99.9)
 WARM_UP = 2.0
 """Seconds whose messages are not counted: lanes are learned, caches filled."""
 
@@ -85,7 +86,8 @@ async def run(port: int, path: str, text: str, rate: float, seconds: float, sock
 
 def main() -> None:
     port, path, text, rate, seconds, sockets = sys.argv[1:]
-    print(json.dumps(uvloop.run(run(int(port), path, text, float(rate), float(seconds), int(sockets)))))
+    times = sorted(uvloop.run(run(int(port), path, text, float(rate), float(seconds), int(sockets))))
+    print(json.dumps({f"p{share:g}": times[min(len(times) - 1, int(len(times) * share / 100))] for share in SHARES}))
 
 
 if __name__ == "__main__":
