@@ -24,7 +24,7 @@ measures as many rounds as fit: the same command goes on where it stopped.
 """
 OVERVIEW = ["benchmark", "statement", "measured", "bar", "met"]
 MARKS = {True: "yes", False: "**no**", None: ""}
-LABEL, BAR, ROW = 250, 430, 30
+BAR, ROW, LETTER = 430, 30, 7.2
 INK, MUTED, OURS, THEIRS = "#1f2933", "#52606d", "#0b7a75", "#9aa5b1"
 
 
@@ -93,7 +93,9 @@ def svg(plot: Plot) -> str:
     """Horizontal bars. Headgate's are coloured; a logarithmic axis is named as one."""
     height = ROW * len(plot.bars) + 64
     scale = f"{plot.unit}, {plot.better} is better" + (", logarithmic" if plot.logarithmic else "")
-    width = LABEL + BAR + 110
+    # SVG does not measure text: a wide letter's room for each, so that no label is cut off.
+    left = round(max(len(label) for label in plot.bars) * LETTER) + 28
+    width = max(left + BAR + 110, round(len(plot.title) * 1.2 * LETTER) + 24)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
         f' viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" font-size="13" role="img">',
@@ -107,9 +109,9 @@ def svg(plot: Plot) -> str:
         length = max(2.0, BAR * _share(value, plot))
         colour = OURS if label.startswith("Headgate") else THEIRS
         lines += [
-            f'<text x="{LABEL - 8}" y="{top + 17}" fill="{INK}" text-anchor="end">{escape(label)}</text>',
-            f'<rect x="{LABEL}" y="{top + 3}" width="{length:.1f}" height="{ROW - 10}" rx="2" fill="{colour}"/>',
-            f'<text x="{LABEL + length + 6:.1f}" y="{top + 17}" fill="{INK}">{_number(value)}</text>',
+            f'<text x="{left - 8}" y="{top + 17}" fill="{INK}" text-anchor="end">{escape(label)}</text>',
+            f'<rect x="{left}" y="{top + 3}" width="{length:.1f}" height="{ROW - 10}" rx="2" fill="{colour}"/>',
+            f'<text x="{left + length + 6:.1f}" y="{top + 17}" fill="{INK}">{_number(value)}</text>',
         ]
     return "\n".join([*lines, "</svg>", ""])
 

@@ -120,3 +120,11 @@ def test_peers_of_node_are_pinned_without_download_addresses() -> None:
 
 def test_echo_texts_are_what_each_protocol_sends_back() -> None:
     assert {echo_text(spoken).replace("m" * 200, "…") for spoken in HOSTS.values()} == {"…", '"…"', '42["echo","…"]'}
+
+
+def test_long_labels_have_room() -> None:
+    label = "SQLAlchemy ORM bulk (update: only the keys that are there)"
+    root = ET.fromstring(render.svg(Plot("Long", "ms", {label: 1.0, "Headgate": 2.0})))
+    ends = [float(text.attrib["x"]) for text in root.findall("{*}text") if text.text == label]
+    assert ends[0] > 7 * len(label)
+    assert float(root.attrib["width"]) > ends[0] + render.BAR
