@@ -1,8 +1,8 @@
 """Sends messages at a steady rate over some sockets and times their echoes.
 
-`python -m bench.latency.client PORT PATH TEXT RATE SECONDS SOCKETS` prints p50, p99 and p99.9 in seconds, as JSON. Messages go
-by the clock, whether or not the ones before are answered (an open model), and each is timed from its write: a loop's
-timers are a millisecond off, which is half of what is to be measured.
+`python -m bench.latency.client PORT PATH TEXT RATE SECONDS SOCKETS` prints p50, p99 and p99.9 in seconds, as JSON.
+Messages go by the clock, whether or not the ones before are answered (an open model), and each is timed from its
+write: a loop's timers are a millisecond off, which is half of what is to be measured.
 """
 
 from __future__ import annotations
