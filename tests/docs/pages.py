@@ -4,6 +4,7 @@ A directive is an HTML comment right above a fenced block, unseen by readers:
 
     <!-- file: shop.py -->      the block is that file
     <!-- serve -->              a command that stays: started, and waited for until it is ready
+    <!-- background -->         a command of another terminal, which runs until the page's end
     <!-- run -->                commands that end with success
     <!-- output -->             lines that the command before has printed, in this order; … stands for anything
     <!-- browser: STEPS -->     what the reader does in the page (see player.py); needs no block
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 SHELL = {"sh", "bash", "console", "shell"}
 
-_DIRECTIVE = re.compile(r"<!--\s*(file|serve|run|output|browser|not run)\s*(?::\s*(.*?))?\s*-->$")
+_DIRECTIVE = re.compile(r"<!--\s*(file|serve|background|run|output|browser|not run)\s*(?::\s*(.*?))?\s*-->$")
 _FENCE = re.compile(r"(\s*)(```+|~~~+)\s*(\w*)")
 _LINK = re.compile(r"!?\[[^\]]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 

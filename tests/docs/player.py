@@ -60,6 +60,7 @@ class Player:
                 "file": self._file,
                 "run": self._run,
                 "serve": self._serve,
+                "background": self._background,
                 "output": self._output,
                 "browser": self._browse,
             }.get(block.directive or "")
@@ -113,6 +114,13 @@ class Player:
         self._server.wait_ready(self._ready, 60)
         until(lambda: self._status()["state"] == "running", f"{block.where}: all processes serve", 60, every=0.2)
         self._reloads = "--reload" in command
+
+    def _background(self, block: Block) -> None:
+        """A command of another terminal, which runs until the page's end."""
+        [command] = block.commands()
+        words = ["bash", "-c", f"exec {self._typed(command).replace('8000', str(self.port))}"]
+        process = Process("background", words, self.folder, env=self._env)
+        self._stack.callback(process.stop)
 
     def _ready(self) -> bool:
         try:

@@ -51,7 +51,7 @@ def shell_blocks() -> list[Block]:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_command_is_run_or_listed(page: Path) -> None:
     found = [block for block in blocks(page) if block.shell]
-    silent = [block for block in found if block.directive not in ("run", "serve", "not run")]
+    silent = [block for block in found if block.directive not in ("run", "serve", "background", "not run")]
     unexplained = [block for block in found if block.directive == "not run" and len(block.value) < 10]
     assert [block.where for block in unexplained] == [], "`not run` wants its reason"
     if name(page) not in LISTED:
@@ -86,6 +86,7 @@ def check_headgate(words: list[str], where: str) -> None:
         found = command.get_command(click.Context(command), words[0])
         assert found is not None, f"{where}: there is no command {words[0]!r}"
         command, words = found, words[1:]
+    words = words[: words.index("--")] if "--" in words else words  # what follows is another program's
     flags = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)} | {"--help"}
     used = {word.split("=")[0] for word in words if word.startswith("--") and word != "--"}
     assert used <= flags, f"{where}: {sorted(used - flags)} are no flags of it"

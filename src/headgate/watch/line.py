@@ -123,6 +123,8 @@ class Line:
 
     def count(self, length: int) -> None:
         """Note an incident for those who look at the board."""
+        if self.closed:  # the row may be another line's by now
+            return
         cells, at = self.cells, self.at
         cells[at + R_COUNT] += 1
         cells[at + R_STALLED] += length
