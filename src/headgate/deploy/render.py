@@ -60,7 +60,8 @@ def render(plan: Plan) -> list[File]:
     Raises:
         ConfigError: jinja2 is not installed.
     """
-    return sorted(_files(plan), key=lambda file: str(file.path))
+    placed = list(_files(plan))
+    return sorted([*placed, *_packages(plan, placed)], key=lambda file: str(file.path))
 
 
 def _files(plan: Plan) -> Iterator[File]:
@@ -103,6 +104,20 @@ def _files(plan: Plan) -> Iterator[File]:
         yield _file(f"selinux/{module}.fc", "selinux.fc.j2", plan)
         yield _file("selinux/Makefile", "selinux.Makefile.j2", plan)
     yield _file("README.md", "README.md.j2", plan)
+
+
+def _packages(plan: Plan, placed: list[File]) -> Iterator[File]:
+    """The same deployment as an RPM, where there are RPMs, and as an Ansible role."""
+    if plan.release.selinux:
+        yield _file(f"rpm/{plan.name}.spec", "rpm.spec.j2", plan)
+        yield _file("rpm/build.sh", "rpm.build.sh.j2", plan, mode=0o755)
+    role = f"ansible/roles/{module_of(plan)}"
+    paths = [str(file.target).lstrip("/") for file in placed if file.target is not None]
+    yield _file("ansible/site.yml", "ansible.site.yml.j2", plan)
+    yield _file(f"{role}/tasks/main.yml", "ansible.tasks.yml.j2", plan, paths=sorted(paths))
+    yield _file(f"{role}/handlers/main.yml", "ansible.handlers.yml.j2", plan)
+    yield _file(f"{role}/defaults/main.yml", "ansible.defaults.yml.j2", plan)
+    yield _file(f"{role}/meta/main.yml", "ansible.meta.yml.j2", plan)
 
 
 _SLICES: Final = (

@@ -1,0 +1,113 @@
+"""The deployment as an RPM that is built and looked into, and as an Ansible role."""
+
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from headgate.config.settings import Settings
+from headgate.deploy.install import write
+from headgate.deploy.plan import Plan, make
+from headgate.deploy.releases import Release, release
+from headgate.deploy.render import render
+
+
+def plan(system: str) -> Plan:
+    # The test builds with this machine's own interpreter.
+    chosen = release(system)
+    fields = {name: getattr(chosen, name) for name in Release.__dataclass_fields__}
+    here = Release(**{**fields, "python": "python3"})
+    return make("shop:app", "shop.example.com", here, Settings(gateways=1))
+
+
+def wheel(folder: Path) -> None:
+    """A distribution named headgate with a script: what the real one brings to an environment, without its weight."""
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "headgate-1.0-py3-none-any.whl", "w") as made:
+        made.writestr("headgate_stand_in.py", "def main():\n    print('served')\n")
+        info = "headgate-1.0.dist-info"
+        made.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: headgate\nVersion: 1.0\n")
+        made.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(f"{info}/entry_points.txt", "[console_scripts]\nheadgate = headgate_stand_in:main\n")
+        made.writestr(f"{info}/RECORD", "")
+
+
+def test_the_rpm_builds_and_has_what_it_should(tmp_path: Path) -> None:
+    write(render(plan("el9")), tmp_path / "d")
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "shop.py").write_text("app = None\n")
+    (app / "requirements.txt").write_text("headgate\n")
+    wheel(tmp_path / "wheels")
+    build = [str(tmp_path / "d/rpm/build.sh"), str(app), str(tmp_path / "wheels"), "2.5"]
+    done = subprocess.run(build, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    (package,) = (tmp_path / "d/rpm/RPMS").iterdir()
+
+    def asked(*question: str) -> str:
+        return subprocess.run(
+            ["rpm", "-qp", *question, str(package)], capture_output=True, text=True, check=True
+        ).stdout
+
+    listed = set(asked("--list").split())
+    for path in (
+        "/opt/shop/app/shop.py",
+        "/opt/shop/venv/bin/headgate",
+        "/usr/lib/systemd/system/shop-web.service",
+        "/etc/nginx/conf.d/shop.conf",
+        "/usr/share/selinux/packages/shop.pp",
+    ):
+        assert path in listed
+    assert not [path for path in listed if path.startswith(str(tmp_path))]
+    assert "/etc/shop/headgate.toml" in asked("--configfiles").split()
+    assert "2.5" in asked("--info")
+    scripts = asked("--scripts")
+    assert "%{" not in scripts, "a macro that this machine does not know was left in a scriptlet"
+    for section in ("preinstall", "postinstall", "preuninstall", "postuninstall"):
+        assert f"{section} scriptlet" in scripts
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    archive = subprocess.check_output(["rpm2cpio", str(package)], timeout=60)
+    subprocess.run(["cpio", "-idm", "--quiet"], input=archive, cwd=unpacked, check=True, timeout=60)
+    first = (unpacked / "opt/shop/venv/bin/headgate").read_text().splitlines()[0]
+    assert first == "#!/opt/shop/venv/bin/python3", "the script names the build's folder"
+
+
+def test_scriptlets_are_sound_shell(tmp_path: Path) -> None:
+    write(render(plan("el9")), tmp_path / "d")
+    spec = (tmp_path / "d/rpm/shop.spec").read_text()
+    for name in ("pre", "post", "preun", "postun"):
+        body = spec.split(f"\n%{name}\n", 1)[1].split("\n%", 1)[0]
+        subprocess.run(["sh", "-n"], input=body, text=True, check=True, timeout=10)
+    subprocess.run(["sh", "-n", str(tmp_path / "d/rpm/build.sh")], check=True, timeout=10)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_rpmlint_finds_no_error(tmp_path: Path) -> None:
+    write(render(plan("el9")), tmp_path / "d")
+    done = subprocess.run(
+        ["rpmlint", str(tmp_path / "d/rpm/shop.spec")], capture_output=True, text=True, timeout=60, check=False
+    )
+    errors = [line for line in done.stdout.splitlines() if ": E: " in line]
+    assert errors == [], done.stdout
+
+
+@pytest.mark.parametrize("system", ["el8", "el9", "el10", "debian12"])
+def test_the_role_copies_every_file_and_names_handlers_that_are_there(system: str, tmp_path: Path) -> None:
+    chosen = plan(system)
+    files = render(chosen)
+    write(files, tmp_path / "d")
+    role = tmp_path / "d/ansible/roles/shop"
+    tasks = yaml.safe_load((role / "tasks/main.yml").read_text())
+    handlers = {each["name"] for each in yaml.safe_load((role / "handlers/main.yml").read_text())}
+    named = [task.get("notify", []) for task in tasks]
+    notified = {name for each in named for name in ([each] if isinstance(each, str) else each)}
+    assert notified <= handlers
+    copied = set(next(task["loop"] for task in tasks if "files into their places" in task["name"]))
+    assert copied == {str(file.target).lstrip("/") for file in files if file.target is not None}
+    assert all((tmp_path / "d/root" / path).is_file() for path in copied)
+    assert yaml.safe_load((tmp_path / "d/ansible/site.yml").read_text())[0]["roles"] == [{"role": "shop"}]
