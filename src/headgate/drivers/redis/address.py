@@ -93,8 +93,8 @@ def _parse(url: str, wait_replicas: int) -> Address:
     if many == "unix":
         single = f"unix://{credentials}{at}{parts.path}?{theirs}"
     else:
-        first = f"{hosts[0][0]}:{hosts[0][1]}" if hosts else "localhost:6379"
-        single = f"{'rediss' if tls else 'redis'}://{credentials}{at}{first}/{path[0] if path else 0}?{theirs}"
+        # Where it is stands in `hosts`; this is only for what redis-py reads of credentials, database and options.
+        single = f"{'rediss' if tls else 'redis'}://{credentials}{at}host/{path[0] if path else 0}?{theirs}"
     options = dict(parse_url(single))
     if many == "sentinel" and not master:
         raise ValueError("the name of the master is missing: redis+sentinel://host:26379/NAME")

@@ -250,10 +250,10 @@ class Link:
 
 
 def _refused(exc: Exception) -> HeadgateError:
-    if isinstance(exc, NoPermissionError):
+    if isinstance(exc, NoPermissionError) or "can't run this command" in str(exc):
         return ConfigError(
             f"the Redis user may not do what Headgate needs: {exc}. Give it ~{{NAMESPACE}}:* &{{NAMESPACE}}:* "
-            "+@read +@write +@scripting +@pubsub +@connection +info"
+            "+@read +@write +@scripting +@pubsub +@connection +info +time"
         )
     if isinstance(exc, ResponseError) and not isinstance(exc, RedisConnectionError):
         return Unavailable(f"Redis refused the request, and nothing of it was done: {exc}")

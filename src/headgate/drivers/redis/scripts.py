@@ -67,6 +67,8 @@ class Scripts:
         self._functions = version >= (7, 0) and await self._load_functions(line)
         if not self._functions:
             await self._load_script(line)
+        # Rights that are missing are to be told of now, not with the first job.
+        await line.call(*self.command("now", "", b"\x90"))
 
     @property
     def sharded(self) -> bool:
@@ -101,7 +103,7 @@ class Scripts:
         except NoPermissionError as exc:
             raise ConfigError(
                 f"the Redis user may not load scripts: {exc}. Give it ~{self._prefix}* &{self._prefix}* "
-                "+@read +@write +@scripting +@pubsub +@connection +info"
+                "+@read +@write +@scripting +@pubsub +@connection +info +time"
             ) from exc
 
 

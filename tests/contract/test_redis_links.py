@@ -1,0 +1,116 @@
+"""The ways to a Redis: TLS, a user with few rights, a Unix socket, a server that moves; and which scripts it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate.base.channels import ChannelNames
+from headgate.base.errors import ConfigError, Unavailable
+from headgate.drivers.redis import RedisEngine
+from tests.support.certificates import certificate
+from tests.support.contract import collect, eventually, put, settle, take
+from tests.support.redis import Redis
+from tests.support.wait import free_port
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def opened(url: str, **options: Any) -> AsyncIterator[RedisEngine]:
+    engine = RedisEngine(url, **options)
+    await engine.open()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def works(engine: RedisEngine) -> None:
+    """A job goes all the way, with its stream, and a message is heard."""
+    job = await put(engine)
+    (claim,) = await take(engine)
+    await settle(engine, claim)
+    assert [event.kind for event in await collect(engine, f"jobs/{job.id}")] == ["queued", "started", "result"]
+    names = ChannelNames()
+    names.add("room")
+    heard = engine.channels.subscribe(names)
+    first = None
+
+    async def is_heard() -> bool:
+        nonlocal first
+        first = first or asyncio.ensure_future(anext(heard))
+        await engine.channels.publish("room", b"x")
+        return first.done()
+
+    await eventually(is_heard, "the message")
+    await heard.aclose()  # type: ignore[attr-defined]
+
+
+async def test_over_tls_with_the_certificate_checked(tmp_path: Path) -> None:
+    made, port = certificate(tmp_path), str(free_port())
+    options = {"tls-port": port, "tls-cert-file": str(made.cert), "tls-key-file": str(made.key)}
+    with Redis({**options, "tls-auth-clients": "no"}):
+        async with opened(f"rediss://127.0.0.1:{port}?ssl_ca_certs={made.cert}") as engine:
+            await works(engine)
+        with pytest.raises(Unavailable, match="certificate"):
+            await RedisEngine(f"rediss://127.0.0.1:{port}").open()
+
+
+async def test_a_user_with_the_rights_that_the_documents_name() -> None:
+    with Redis() as server:
+        rights = "resetkeys ~{shop}:* resetchannels &{shop}:* -@all +@read +@write +@scripting +@pubsub +@connection"
+        rights += " +info +time"
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", "ada", "on", ">secret", *rights.split())
+        url = f"redis://ada:secret@127.0.0.1:{server.port}/0?namespace=shop"
+        async with opened(url) as engine:
+            await works(engine)
+            assert "every" in (await engine.worth()).words or (await engine.worth()).warnings
+        with pytest.raises(Unavailable, match="invalid username"):
+            await RedisEngine(url.replace("secret", "wrong")).open()
+        with pytest.raises(ConfigError, match="may not"):
+            await RedisEngine(url.replace("=shop", "=other")).open()
+
+
+async def test_over_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with Redis({"unixsocket": str(path)}):
+        async with opened(f"redis+unix://{path}") as engine:
+            await works(engine)
+
+
+async def test_each_server_runs_what_it_can(redis: str, redis_6_2: str, redis_cluster: str) -> None:
+    for url, kind, sharded in (
+        (redis, "functions", False),
+        (redis_6_2, "scripts", False),
+        (redis_cluster, "functions", True),
+    ):
+        async with opened(url + "?namespace=kinds") as engine:
+            assert engine.status()["scripts"] == kind
+            assert engine._redis.link.scripts.sharded is sharded
+            await works(engine)
+
+
+async def test_functions_that_were_flushed_are_loaded_again(redis: str) -> None:
+    async with opened(redis + "?namespace=flushed") as engine:
+        await engine._redis.link.ask("FUNCTION", "FLUSH")
+        await works(engine)
+
+
+async def test_wait_replicas_that_are_not_there_refuse_the_put(redis: str) -> None:
+    async with opened(redis + "?namespace=alone&wait_replicas=1&wait_timeout=0.1") as engine:
+        with pytest.raises(Unavailable, match="0 of 1 replicas"):
+            await put(engine)
+
+
+async def test_a_replica_is_no_engine() -> None:
+    with Redis() as master, Redis({"replicaof": f"127.0.0.1 {master.port}"}) as replica:
+        engine = RedisEngine(replica.url)
+        with pytest.raises(Unavailable, match="replica"):
+            await engine.open()
