@@ -99,7 +99,7 @@ class Wire(asyncio.Protocol):
         self._proto = proto
         self._on_lost = on_lost
         self._deflater = agreed(proto.extensions)
-        self._parts: list[bytes] | None = None
+        self._parts: bytearray | None = None
         self._checker: codecs.IncrementalDecoder | None = None
         self._text = False
         self._dropping = False
@@ -267,21 +267,20 @@ class Wire(asyncio.Protocol):
     def _data(self, opcode: Opcode, data: bytes, fin: bool) -> None:
         if self._ended:
             return
-        if opcode is Opcode.CONT:
-            parts = self._parts if self._parts is not None else []
-            if data:  # empty fragments, of which a client may send any number, cost nothing
-                parts.append(data)
-        else:
+        if opcode is not Opcode.CONT:
             self._text = opcode is Opcode.TEXT
             self._checker = _UTF8() if self._text and not fin else None
-            parts = [data]
         if self._checker is not None and not self._valid(data, fin):
             return
-        if not fin:
-            self._parts = parts
+        if fin and self._parts is None:
+            self._message(data)
             return
-        self._parts = None
-        self._message(data if len(parts) == 1 else b"".join(parts))
+        if self._parts is None:
+            self._parts = bytearray()
+        self._parts += data  # however small the fragments, they cost no more than the message
+        if fin:
+            whole, self._parts = bytes(self._parts), None
+            self._message(whole)
 
     def _valid(self, data: bytes, fin: bool) -> bool:
         """Whether a fragment goes on as UTF-8: one that does not is not waited for to its end (RFC 6455 §8.1)."""

@@ -150,3 +150,15 @@ async def test_the_pongs_of_a_flood_are_one_while_the_client_does_not_read() -> 
     wire.write(text_frame(b"x"))
     assert transport.out.endswith(b"\x81\x01x")
     wire.connection_lost(None)
+
+
+async def test_a_message_of_very_many_fragments_costs_no_more_than_its_bytes() -> None:
+    wire, _, peer = made()
+    wire.data_received(masked(0x01, b""))
+    for number in range(900):
+        wire.data_received(masked(0x00, b"%d" % (number % 10)) + masked(0x00, b""))
+    assert wire._parts is not None
+    assert len(wire._parts) == 900
+    wire.data_received(masked(0x80, b""))
+    assert peer.got == ["0123456789" * 90]
+    wire.connection_lost(None)
