@@ -17,8 +17,9 @@ from headgate.gateway.bodies import Body
 from headgate.gateway.calls import Call, Expired, Gone, Lost, TimedOut
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.heads import BadHead
+from headgate.gateway.httpproto import GONE
 from headgate.gateway.web import Message, Web
-from headgate.link.messages import Chunk, Fail
+from headgate.link.messages import Chunk, Fail, Head
 
 log = logging.getLogger("headgate.gateway")
 
@@ -81,16 +82,19 @@ class Access:
         except BadHead:
             return False
         call = Call(self._exchange, handler, self._web.link_scope(asked, head, "GET"), Body())
-        self._exchange.submit(call)
-        first = await call.frame()
+        scope[GONE] = call.client_gone
+        try:
+            self._exchange.submit(call)
+            first = await call.frame()
+            more = isinstance(first, Head) and first.more
+            while more:
+                frame = await call.frame()
+                more = isinstance(frame, Chunk) and frame.more
+        finally:
+            scope.pop(GONE, None)
         if isinstance(first, Fail):
             log.warning("the app's hook %s failed for stream %s (error %s)", HOOK, stream, first.error_id)
-            return False
-        status, more = (200, False) if isinstance(first, Chunk) else (first.status, first.more)
-        while more:
-            frame = await call.frame()
-            more = isinstance(frame, Chunk) and frame.more
-        return 200 <= status < 300
+        return isinstance(first, Head) and 200 <= first.status < 300
 
 
 def _bearer(headers: list[tuple[bytes, bytes]]) -> str:
