@@ -30,7 +30,8 @@ class Mark:
     """
 
     def __init__(self, folder: Path, worker: str) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (folder.parent, folder):  # a mode is not for the parents that mkdir makes
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = path_of(folder, worker)
         with self._path.open("w+b") as file:
             # Written, not only lengthened: a full disk must be met here, not at a later store to the page (SIGBUS).

@@ -62,6 +62,8 @@ class Broker:
         """
         self._check_path()
         self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Whoever made the folder before us may have left it open to others; the socket in it takes anybody's word.
+        self.socket.parent.chmod(0o700)
         lock = InstanceLock(self._data)
         try:
             store = Store(self._data / "broker.db" if self._durable else MEMORY, self._clock, self._limits)
