@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 from flask import Flask
 from flask_socketio import SocketIO, emit
 
 app = Flask(__name__)
-socketio = SocketIO(app, ping_interval=0.3, ping_timeout=0.2, max_http_buffer_size=1_000_000, async_mode="gevent")
+socketio = SocketIO(
+    app,
+    ping_interval=0.3,
+    ping_timeout=float(os.environ.get("PING_TIMEOUT", "0.2")),
+    max_http_buffer_size=1_000_000,
+    async_mode="gevent",
+)
 
 
 @socketio.on("connect")

@@ -23,7 +23,7 @@ ANSWER: Final = 5.0
 """Seconds for a gateway to answer a question."""
 LOOK: Final = 0.25
 """Seconds between two looks whether a gateway that was asked is still there."""
-MOST_CALLBACKS: Final = 100_000
+MOST_CALLBACKS: Final = 10_000
 """Callbacks whose acknowledgement has not come; the oldest are forgotten."""
 
 
@@ -38,7 +38,7 @@ class Reached(Protocol):
 
 
 class _Question:
-    __slots__ = ("answers", "done", "lock")
+    __slots__ = ("answers", "done")
 
     def __init__(self) -> None:
         self.answers: list[Any] = []
@@ -50,7 +50,6 @@ class LinkOutlet:
 
     Args:
         environs: makes environs of handshakes.
-        flask_app: what Flask-SocketIO's middleware puts into them.
     """
 
     def __init__(self, environs: EnvironMaker) -> None:
@@ -59,6 +58,7 @@ class LinkOutlet:
         self._numbers = itertools.count(1)
         self._questions: dict[int, _Question] = {}
         self._callbacks: dict[int, Callable[..., Any]] = {}
+        self._single: set[int] = set()
 
     def attach(self, links: Callable[[], Iterable[Reached]]) -> None:
         """The links of this worker, once there are any."""
@@ -67,6 +67,8 @@ class LinkOutlet:
     def emit(self, message: SioEmit) -> None:
         rooms = message.rooms
         owner = gateway_of(rooms[0]) if rooms is not None and len(rooms) == 1 else None
+        if owner is not None and message.callback:
+            self._single.add(message.callback)
         for link in self._holders(owner):
             link.send(message)
 
@@ -89,11 +91,16 @@ class LinkOutlet:
         number = next(self._numbers)
         self._callbacks[number] = callback
         if len(self._callbacks) > MOST_CALLBACKS:
-            self._callbacks.pop(next(iter(self._callbacks)), None)
+            oldest = next(iter(self._callbacks))
+            self._callbacks.pop(oldest, None)
+            self._single.discard(oldest)
         return number
 
     def callback(self, number: int) -> Callable[..., Any] | None:
-        """What is to be run for an acknowledgement. It stays: of an emit to a room, each member answers."""
+        """What is to be run for an acknowledgement; of an emit to a room, each member answers."""
+        if number in self._single:
+            self._single.discard(number)
+            return self._callbacks.pop(number, None)
         return self._callbacks.get(number)
 
     def environ(self, found: Any) -> dict[str, Any]:

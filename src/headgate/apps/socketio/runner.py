@@ -126,11 +126,7 @@ class SocketioRunner:
                 self._server.packet_class(CONNECT_ERROR, {"message": "Not an accepted origin."}, turn.namespace),
             )
             return
-        self._server.environ[turn.eio] = turn.environ
-        try:
-            self._server._handle_connect(turn.eio, message.namespace, packet.data)
-        finally:
-            self._server.environ.pop(turn.eio, None)
+        self._server._handle_connect(turn.eio, message.namespace, packet.data)
 
     def _event(self, turn: Turn, message: SioEvent) -> None:
         packet = self._decoded(message.packet, message.attachments)

@@ -26,6 +26,16 @@ servers: list[GatewayServer] = []
 _OriginalServer: Final = socketio.Server
 
 
+class _Environs(dict[str, Any]):
+    """The environs of the clients at hand: that of the event which the calling thread is at."""
+
+    def __missing__(self, eio_sid: str) -> dict[str, Any]:
+        turn = TURN.get()
+        if turn is None or turn.eio != eio_sid:
+            raise KeyError(eio_sid)
+        return turn.environ
+
+
 class GatewayServer(_OriginalServer):  # type: ignore[misc,valid-type]  # published without types
     """The server behind a `SocketIO` object, in a process of Headgate's."""
 
@@ -39,6 +49,7 @@ class GatewayServer(_OriginalServer):  # type: ignore[misc,valid-type]  # publis
             log.info("Socket.IO: the message queue is not needed here: Headgate's own broker takes its place")
         self.options = dict(options)
         super().__init__(client_manager=GatewayManager(), async_mode="threading", **options)
+        self.environ = _Environs()
         servers.append(self)
 
     # clients

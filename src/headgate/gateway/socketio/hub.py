@@ -96,6 +96,7 @@ class Hub:
         self._loop = asyncio.get_running_loop
         self._turns = Turns(self, lambda: self._loop().time(), lambda *args: self._loop().call_later(*args))
         self._heirs: dict[str, tuple[Session, Head, Packet]] = {}
+        self._pids: dict[str, Client] = {}
         exchange.on_socketio = self.orders.told
         exchange.on_socketio_server = self.serves
 
@@ -128,7 +129,7 @@ class Hub:
             return
         client = carried.clients.get(head.namespace)
         if client is None:
-            if not carried.clients:
+            if carried.timer is not None:
                 raise Malformed("a packet before CONNECT")
             return  # it has left the namespace, and did not know so yet
         if head.kind == codec.DISCONNECT:
@@ -247,6 +248,7 @@ class Hub:
         client.opened_at = self.recovery.last
         if self.recovery.on:
             client.pid = away.pid if away is not None else new_id(self._index)
+            self._pids[client.pid] = client
         self.rooms.add(client)
         if away is not None:
             client.recovered, client.since = True, after
@@ -297,7 +299,7 @@ class Hub:
     # coming back
 
     def _take_back(self, new: Session, head: Head, packet: Packet, pid: str) -> None:
-        old = next((one for one in self.rooms.clients.values() if one.pid == pid), None)
+        old = self._pids.get(pid)
         if old is not None:  # its old connection is half open, or its disconnect handler still runs
             self._heirs[pid] = (new, head, packet)
             if old.session is not new:
@@ -345,6 +347,7 @@ class Hub:
             return
         client.state = GONE
         self.rooms.remove(client)
+        self._pids.pop(client.pid, None)
         if client.expires:
             carried: Carried = client.session.data
             self.recovery.leave(
@@ -403,6 +406,7 @@ class Hub:
         client.state = GONE
         client.inbox.clear()
         self.rooms.remove(client)
+        self._pids.pop(client.pid, None)
 
     def keep(self, one: Session, changed: dict[str, bytes]) -> None:
         if not changed:

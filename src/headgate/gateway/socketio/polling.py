@@ -24,6 +24,8 @@ from headgate.link.socketio import SioServer
 
 VERSIONS: Final = ("4",)
 """Of Engine.IO."""
+MOST_COMPRESSED: Final = 256 * 1024
+"""Bytes of a response that the loop takes the time to compress."""
 _PLAIN: Final = [(b"content-type", b"text/plain; charset=UTF-8"), (b"cache-control", b"no-store")]
 Answer = tuple[int, bytes]
 _decode_settled: Final = msgspec.msgpack.Decoder(tuple[bytes, list[Any]]).decode
@@ -204,12 +206,12 @@ def _jsonp(index: int, body: bytes) -> bytes:
 
 
 def _compressed(server: SioServer, body: bytes, headers: list[Header]) -> tuple[bytes, list[Header]]:
-    if not server.compress or len(body) < server.compress:
+    if not server.compress or not server.compress <= len(body) <= MOST_COMPRESSED:
         return body, []
     for part in cors.header(headers, b"accept-encoding").split(b","):
         name = part.split(b";")[0].strip()
         if name == b"gzip":
-            return gzip.compress(body, 6), [(b"content-encoding", b"gzip")]
+            return gzip.compress(body, 1), [(b"content-encoding", b"gzip")]
         if name == b"deflate":
-            return zlib.compress(body), [(b"content-encoding", b"deflate")]
+            return zlib.compress(body, 1), [(b"content-encoding", b"deflate")]
     return body, []

@@ -28,7 +28,6 @@ CLIENT, SERVER, PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR = (
     "transport error",
 )
 """Why sessions end, in python-engineio's words: the app's disconnect handlers get them."""
-_PING: Final = text_frame(b"2")
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -319,17 +318,16 @@ class Session:
 
     def _ping(self) -> None:
         self.pinged_at = self.mark()
-        if self.wire is not None:
-            if not self.wire.reading:  # we do not read: we cannot ask for an answer
-                self._after(self.terms.ping_interval, self._ping)
-                return
-            if not self.wire.blocked and self._outbox is None:
-                self.wire.write(_PING)
-        else:
-            self._control(b"2")
+        if self.wire is not None and not self.wire.reading:  # we do not read: we cannot ask for an answer
+            self._after(self.terms.ping_interval, self._ping)
+            return
+        self._control(b"2")
         self._after(self.terms.ping_timeout, self._silent)
 
     def _silent(self) -> None:
+        if self.wire is not None and not self.wire.reading:  # the answer may lie in what we have not read
+            self._after(self.terms.ping_timeout, self._silent)
+            return
         self.close(PING_TIMEOUT)
 
     def _after(self, seconds: float, function: Callable[[], None]) -> None:
