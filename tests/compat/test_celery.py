@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -23,7 +24,20 @@ from headgate.celery import install
 app = Celery("theirs", broker={broker!r})
 app.conf.worker_prefetch_multiplier = 1
 app.conf.task_default_queue = "default"
-install(app)
+app.conf.result_backend = {backend!r}
+install(app, follow=True)
+
+@app.task(bind=True)
+def reports(self, to):
+    for n in range(to):
+        self.update_state(state="PROGRESS", meta={{"done": n + 1, "total": to}})
+    return {{"n": to}}
+
+@app.task(bind=True, max_retries=1)
+def fails(self):
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    raise ValueError("no such table")
 
 @app.task
 def their_own(a, b):
@@ -41,7 +55,7 @@ def rabbitmq() -> Iterator[RabbitMQ]:
 
 def hosted(folder: Path, broker: str, redis_url: str) -> AbstractContextManager[Carried]:
     """The app, with Celery over a broker."""
-    (folder / "celeryapp.py").write_text(APP.format(broker=broker))
+    (folder / "celeryapp.py").write_text(APP.format(broker=broker, backend=redis_url.replace("/0", "/2")))
     return carried(folder, "celery", redis_url, job_lease=4.0, celery_app="celeryapp:app")
 
 
@@ -100,6 +114,23 @@ def test_a_job_of_killed_celery_workers_is_found_by_its_lease(celery: Carried) -
     start_worker(celery)
     # Celery itself would have lost it for ever. The lease is 4 s here, 15 s by default.
     assert handle.wait(30) == 2
+
+
+def test_their_own_tasks_are_followed_by_id(celery: Carried) -> None:
+    start_worker(celery)
+    from celeryapp import fails, reports  # written by this test
+
+    def told(task_id: str) -> list[tuple[str, Any]]:
+        found = celery.bridge.follow(f"celery/{task_id}", 0, timeout=60)
+        return [(event.kind, event.data) for event in found]
+
+    events = told(reports.delay(2).id)
+    assert [kind for kind, _ in events] == ["queued", "started", "progress", "progress", "result"]
+    assert events[2][1] == {"state": "PROGRESS", "done": 1, "total": 2}
+    assert events[-1][1] == {"result": {"n": 2}}
+    events = told(fails.delay().id)
+    assert [kind for kind, _ in events] == ["queued", "started", "retrying", "started", "failed"]
+    assert events[-1][1] == {"type": "ValueError", "message": "no such table"}
 
 
 def test_a_restart_of_rabbitmq_loses_no_job(over_rabbitmq: Carried, rabbitmq: RabbitMQ) -> None:

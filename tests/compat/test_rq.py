@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from redis import Redis as Client
+from rq import Queue
 from rq.job import Job
 
-from headgate.base.errors import JobCancelled, JobFailed
+from headgate.base.errors import JobCancelled, JobFailed, UnknownJob
 from headgate.base.model import JobState
+from headgate.rq import watch
 from tests.support.carried_app import Carried, carried
 from tests.support.wait import until
 
@@ -94,3 +96,42 @@ def test_our_own_workers_leave_it_alone(rq: Carried) -> None:
     claims = rq.bridge.call(engine.source.take, "w", ["*"], 5)
     assert [claim.job.id for claim in claims] == [ours.id]
     assert rq.bridge.get(handle.id).state is JobState.QUEUED  # type: ignore[union-attr]
+
+
+THEIRS = """
+import time
+from rq import get_current_job
+
+def reports(to):
+    job = get_current_job()
+    for n in range(to):
+        job.meta["progress"] = n + 1
+        job.save_meta()
+        time.sleep(0.6)
+    return {"n": to}
+
+def fails():
+    raise ValueError("no such table")
+"""
+
+
+def test_their_own_jobs_are_followed_by_id(rq: Carried) -> None:
+    (rq.folder / "theirs.py").write_text(THEIRS)
+    start_worker(rq)
+    with Client.from_url(rq.url) as connection:
+        queue = Queue(connection=connection)
+        stream = watch(queue.enqueue("theirs.reports", 2).id, url=rq.url)
+        events = list(rq.bridge.follow(stream, 0, timeout=60))
+        kinds = [event.kind for event in events]
+        assert kinds[:2] == ["queued", "started"]
+        assert "progress" in kinds
+        assert events[-1].data == {"result": {"n": 2}}
+        stream = watch(queue.enqueue("theirs.fails").id, url=rq.url)
+        end = list(rq.bridge.follow(stream, 0, timeout=60))[-1]
+        assert (end.kind, end.data, end.terminal) == (
+            "failed",
+            {"type": "ValueError", "message": "no such table"},
+            True,
+        )
+    with pytest.raises(UnknownJob, match="RQ has no job"):
+        watch("nothing", url=rq.url)

@@ -68,6 +68,25 @@ class Connected:
     pid = 0
     bridge: Bridge | None = None
     settings: Settings | None = None
+    forked = False
+    """Whatever was connected when this process began belongs to its parent."""
+
+
+def _was_forked() -> None:
+    Connected.forked = True
+
+
+os.register_at_fork(after_in_child=_was_forked)
+
+
+def connected() -> None:
+    """Make sure that declarations of this process speak to an engine, also in a worker that was forked.
+
+    Raises:
+        ConfigError: the engine is not known here. Unavailable: it does not answer.
+    """
+    if Connected.forked:
+        _connect(None)
 
 
 def run_in_rq(job_id: str) -> Any:
