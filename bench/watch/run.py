@@ -16,7 +16,7 @@ from tests.watch import blocks
 ENVIRONMENT = named("watch")
 KINDS = ("asyncio", "uvloop", "eventlet", "gevent")
 WORK = 100.0
-PAIRS, REST = 30, 20.0
+PAIRS, REST = 24, 12.0
 BARE_BAR, WORK_BAR, IDLE_BAR, MEMORY_BAR = 0.04, 0.01, 0.005, 3.0
 
 

@@ -18,7 +18,11 @@ FILE: Final = "headgate.toml"
 PREFIX: Final = "HEADGATE_"
 ELSEWHERE: Final = "HEADGATE_CONFIG"
 """Variable: the path of another file in the place of headgate.toml."""
-OTHER_VARIABLES: Final = frozenset({"HEADGATE_CHILD", "HEADGATE_PROCESSES", ELSEWHERE})
+WATCHED: Final = tuple(
+    f"HEADGATE_WATCHED_{name}" for name in ("FOLDER", "THRESHOLD", "HANDLER_THRESHOLD", "OBSERVER", "QUIET")
+)
+"""What `headgate watch run` tells the processes below it, of which Headgate may be one."""
+OTHER_VARIABLES: Final = frozenset({"HEADGATE_CHILD", "HEADGATE_PROCESSES", ELSEWHERE, *WATCHED})
 """Variables with our prefix that are no settings."""
 
 

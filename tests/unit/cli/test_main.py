@@ -32,6 +32,7 @@ def test_help_lists_the_commands_and_loads_none(tmp_path: Path) -> None:
         "headgate.cli",
         "headgate.cli.main",
         "headgate.cli.console",
+        "headgate.cli.lazy",
         "headgate.base",
         "headgate.base.errors",
     }

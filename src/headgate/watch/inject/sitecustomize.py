@@ -29,7 +29,7 @@ def _next_one() -> None:
         spec.loader.exec_module(module)
 
 
-if os.environ.get("HEADGATE_WATCH_FOLDER"):
+if os.environ.get("HEADGATE_WATCHED_FOLDER"):
     try:
         _watch()
     except Exception as exc:
