@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.peers import ROOT, Peer
+from bench.watch.echo import loops_for
 from headgate.watch.carry import environment
 from tests.support.process import Process
 from tests.support.wait import until
@@ -34,11 +35,11 @@ class Cost:
 class Server:
     """One echo server with its connection."""
 
-    def __init__(self, peer: Peer, folder: Path, kind: str, detector: str, micros: float, *, watched: bool) -> None:
-        path = folder / f"{kind}-{detector or watched}-{micros:g}.sock"
+    def __init__(self, peer: Peer, folder: Path, kind: str, detector: str, loops: int, *, watched: bool) -> None:
+        path = folder / f"{kind}-{detector or watched}.sock"
         env = environment(folder, os.environ) if watched else dict(os.environ)
         env["PYTHONPATH"] = os.pathsep.join([*env.get("PYTHONPATH", "").split(os.pathsep), str(ROOT)]).strip(os.pathsep)
-        command = [peer.program("python"), "-m", "bench.watch.echo", kind, detector, str(micros), str(path)]
+        command = [peer.program("python"), "-m", "bench.watch.echo", kind, detector, str(loops), str(path)]
         self.process = Process(path.stem, command, folder, env=env, cwd=ROOT)
         self.process.wait_ready(path.exists, 60)
         self._path = str(path)
@@ -55,22 +56,24 @@ class Server:
             return int(client.recv(4096)) / 1000 / count
 
     def usage(self) -> tuple[float, int]:
-        """CPU seconds so far, and resident bytes that are its own (RSS)."""
+        """CPU seconds so far, and bytes of memory: its own, and its share of what it shares (PSS)."""
         with open(f"/proc/{self.process.pid}/stat", "rb") as file:
             stat = file.read().rpartition(b")")[2].split()
-        ticks = os.sysconf("SC_CLK_TCK")
-        return (int(stat[11]) + int(stat[12])) / ticks, int(stat[21]) * os.sysconf("SC_PAGE_SIZE")
+        rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        pss = next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK"), pss
 
 
 @contextlib.contextmanager
 def pair(peer: Peer, kind: str, detector: str, micros: float) -> Iterator[tuple[Server, Server]]:
     """A server without the detector and one with it ("ours" is the watch)."""
     folder = Path(tempfile.mkdtemp(prefix="hg-watch-", dir="/tmp"))
+    loops = loops_for(micros)  # the same in both
     with contextlib.ExitStack() as stack:
-        plain = Server(peer, folder, kind, "", micros, watched=False)
+        plain = Server(peer, folder, kind, "", loops, watched=False)
         stack.callback(plain.process.kill)
         ours = detector == "ours"
-        other = Server(peer, folder, kind, "" if ours else detector, micros, watched=ours)
+        other = Server(peer, folder, kind, "" if ours else detector, loops, watched=ours)
         stack.callback(other.process.kill)
         yield plain, other
 

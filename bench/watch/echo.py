@@ -1,4 +1,4 @@
-"""An echo server for the cost: `echo.py KIND DETECTOR WORK PATH` answers each line, after WORK µs of Python.
+"""An echo server for the cost: `echo.py KIND DETECTOR LOOPS PATH` answers each line, after so many rounds of Python.
 
 At the end of a connection it says how much CPU time the process has used since the connection began.
 """
@@ -109,12 +109,11 @@ def serve_gevent(path: str, detector: str, loops: int) -> None:
     _serve_green(listener, gevent.spawn, loops)
 
 
-def main(kind: str, detector: str, micros: str, path: str) -> None:
+def main(kind: str, detector: str, loops: str, path: str) -> None:
     """Serve until killed."""
     warnings.simplefilter("ignore")
     detectors.before(detector)
-    loops = loops_for(float(micros))
-    globals()[f"serve_{kind}"](path, detector, loops)
+    globals()[f"serve_{kind}"](path, detector, int(loops))
 
 
 if __name__ == "__main__":

@@ -53,16 +53,16 @@ def main(detector: str, kind: str, folder: str, addresses: str) -> None:
     bench = Bench(Path(folder), json.loads(addresses))
     prepare = blocks.prepare
 
-    def prepared(name: str, ready: Bench) -> None:
+    def prepared(name: str, bench: Bench) -> None:
         while OPEN:
             mark(OPEN.pop(0), "end")
         if not KEPT:
             KEPT.append(detectors.inside(detector))
-        prepare(name, ready)
+        prepare(name, bench)
         if name in (blocks.MANY, blocks.ELSEWHERE):
             mark(name, "begin")
 
-    desk.prepare = prepared
+    vars(desk)["prepare"] = prepared
     with contextlib.suppress(BaseException):
         desk.DESKS[kind](bench, Marks(Path(folder) / "book"), list(NAMES))
     for name in [*OPEN, blocks.ELSEWHERE]:

@@ -49,7 +49,7 @@ def test_the_eventlet_original_is_told_of_psycopg_and_the_line(database: str, wo
             blocker.rollback()
             assert heavy.receive(60) == {"type": "answer", "id": 1, "updated": 4000}
             assert other.receive(60) == {"type": "answer", "id": 2}
-        incident = until(lambda: next(iter(stalls(folder)), None), "the incident")
+        incident = until(lambda: stalls(folder), "the incident")[0]
     finally:
         service.stop()
     where = (STORY / "app.py").read_text().splitlines().index("            cursor = connection.execute(") + 1

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
 
 Hook = Callable[[ModuleType], None]
 
 
-class AfterImport(importlib.abc.MetaPathFinder):
+class AfterImport:  # importlib.abc would load two megabytes of resources, archives and temporary files
     """To be put first into `sys.meta_path`; it answers for the modules of its table and for nothing else.
 
     Args:
@@ -37,7 +39,7 @@ class AfterImport(importlib.abc.MetaPathFinder):
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         """The spec that the others find, with our hook behind its loader."""
         if fullname not in self._hooks or fullname in self._looking:
             return None
@@ -46,19 +48,19 @@ class AfterImport(importlib.abc.MetaPathFinder):
             for finder in sys.meta_path:
                 if finder is not self and (spec := finder.find_spec(fullname, path, target)) is not None:
                     if spec.loader is not None:
-                        spec.loader = _Loader(spec.loader, self._hooks[fullname])
+                        spec.loader = cast("Loader", _Loader(spec.loader, self._hooks[fullname]))
                     return spec
             return None
         finally:
             self._looking.discard(fullname)
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     def __init__(self, loader: Any, hook: Hook) -> None:
         self._loader = loader
         self._hook = hook
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         created: ModuleType | None = self._loader.create_module(spec)
         return created
 

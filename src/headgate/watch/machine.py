@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -26,7 +25,7 @@ _ARM: Final = {
     202: "accept", 203: "connect", 206: "sendto", 207: "recvfrom", 211: "sendmsg", 212: "recvmsg", 242: "accept4",
     243: "recvmmsg", 260: "wait4", 426: "io_uring_enter", 441: "epoll_pwait2", 449: "futex_waitv",
 }  # fmt: skip
-CALLS: Final = {"x86_64": _X86, "aarch64": _ARM}.get(platform.machine(), {})
+CALLS: Final = {"x86_64": _X86, "aarch64": _ARM}.get(os.uname().machine if hasattr(os, "uname") else "", {})
 """System call number → its name, on this kind of machine."""
 POLLS: Final = frozenset({"epoll_wait", "epoll_pwait", "epoll_pwait2"})
 
