@@ -159,7 +159,7 @@ class Connection {
       this.fallback = Infinity;
       this.heard = Date.now();
       this.#become("open");
-      this.#resume(true);
+      this.#resume();
       this.#flush();
     };
     socket.onmessage = (event) => {
@@ -206,7 +206,9 @@ class Connection {
   }
 
   #become(state) {
-    if (this.state !== state) this.onstate?.((this.state = state));
+    if (this.state === state) return;
+    this.state = state;
+    this.onstate?.(state);
   }
 
   #flush() {
@@ -227,7 +229,7 @@ class Connection {
   }
 
   /** Tells the gateway what this client has: it goes on behind that, and says by which token to come back. */
-  #resume(always) {
+  #resume() {
     if (this.state !== "open") return;
     const streams = {};
     this.#jobs.forEach((job) => {
