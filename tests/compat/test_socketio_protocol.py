@@ -6,6 +6,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -53,14 +54,15 @@ def socket(server: Headgate, query: str = "") -> ClientConnection:
     return connect(f"{server.ws_url}{WEBSOCKET}{query}", compression=None, ping_interval=None, close_timeout=2)
 
 
-def joined(server: Headgate, namespace: str = "") -> ClientConnection:
+@contextmanager
+def joined(server: Headgate, namespace: str = "") -> Iterator[ClientConnection]:
     """A client of a namespace that has seen its first event."""
-    client = socket(server)
-    assert json.loads(str(client.recv(10))[1:])["upgrades"] == []
-    client.send(f"40{namespace}")
-    assert str(received(client)).startswith(f"40{namespace}")
-    assert received(client) == f'42{namespace}["auth",{{}}]'
-    return client
+    with socket(server) as client:
+        assert json.loads(str(client.recv(10))[1:])["upgrades"] == []
+        client.send(f"40{namespace}")
+        assert str(received(client)).startswith(f"40{namespace}")
+        assert received(client) == f'42{namespace}["auth",{{}}]'
+        yield client
 
 
 def received(client: ClientConnection) -> str | bytes:
