@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.support.headgate import Headgate
+from tests.support.wait import until
 
 HERE = Path(__file__).parent
 TOOLS = HERE.parents[1] / ".tools" / "autobahn"
@@ -72,7 +73,8 @@ def test_no_case_of_autobahns_fails(tmp_path: Path) -> None:
         "HEADGATE_BROKER": "memory",
     }
     python = {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
-    with Headgate("autobahn_app:app", tmp_path, app_folder=HERE, env=env | python) as server:
+    with Headgate("autobahn_app:app", tmp_path, app_folder=HERE, env=env | python, ready=False) as server:
+        until(server.ready, "it serves", seconds=120)
         spec: dict[str, Any] = {
             "outdir": str(tmp_path / "reports"),
             "servers": [{"agent": path, "url": f"{server.ws_url}/{path}"} for path in PATHS],
@@ -84,7 +86,7 @@ def test_no_case_of_autobahns_fails(tmp_path: Path) -> None:
         subprocess.run(
             [str(program), "-m", "fuzzingclient", "-s", str(tmp_path / "spec.json")], check=True, cwd=tmp_path
         )
-        assert server.ready(), "it serves as before"
+        until(server.ready, "it serves as before", seconds=60)
     told: dict[str, dict[str, dict[str, Any]]] = json.loads((tmp_path / "reports" / "index.json").read_text())
     assert set(told) == set(PATHS)
     failed = {
