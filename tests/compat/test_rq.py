@@ -10,10 +10,12 @@ from redis import Redis as Client
 from rq import Queue
 from rq.job import Job
 
-from headgate.base.errors import JobCancelled, JobFailed, UnknownJob
+from headgate.base.errors import ConfigError, JobCancelled, JobFailed, UnknownJob
 from headgate.base.model import JobState
+from headgate.drivers.memory import MemoryEngine
 from headgate.rq import watch
 from tests.support.carried_app import Carried, carried
+from tests.support.contract import spec
 from tests.support.wait import until
 
 
@@ -135,3 +137,12 @@ def test_their_own_jobs_are_followed_by_id(rq: Carried) -> None:
         )
     with pytest.raises(UnknownJob, match="RQ has no job"):
         watch("nothing", url=rq.url)
+
+
+@pytest.mark.anyio
+async def test_a_broker_of_our_own_refuses_what_it_cannot_carry() -> None:
+    engine = MemoryEngine()
+    await engine.open()
+    with pytest.raises(ConfigError, match="redis://"):
+        await engine.sink.put([spec(carrier="rq")])
+    await engine.close()

@@ -8,21 +8,47 @@ from typing import Any
 
 from headgate.config.settings import Settings
 
+Send = Callable[[Sequence[Any]], None]
 
-def senders(url: str, settings: Settings) -> dict[str, Callable[[Sequence[Any]], None]]:
+
+def senders(url: str, settings: Settings) -> dict[str, Send]:
     """What hands tickets to each carrier that this process can reach.
 
     Args:
         url: of the engine; RQ works on the same server unless `rq_url` names another.
     """
-    found: dict[str, Callable[[Sequence[Any]], None]] = {}
+    found: dict[str, Send] = {}
     rq_url = settings.rq_url or (url if url.startswith(("redis://", "rediss://")) else "")
     if rq_url and find_spec("rq") is not None:
-        from headgate.drivers import rq
-
-        found["rq"] = rq.sender(rq_url.partition("?")[0], settings.result_ttl)
+        found["rq"] = _Later(lambda: _rq(rq_url.partition("?")[0], settings.result_ttl))
     if settings.celery_app and find_spec("celery") is not None:
-        from headgate.drivers import celery
-
-        found["celery"] = celery.sender(settings.celery_app)
+        found["celery"] = _Later(lambda: _celery(settings.celery_app))
     return found
+
+
+class _Later:
+    """A sender that is made when it is first needed: an app that carries nothing imports no carrier.
+
+    Args:
+        make: imports and makes it.
+    """
+
+    def __init__(self, make: Callable[[], Send]) -> None:
+        self._make = make
+        self._send: Send | None = None
+
+    def __call__(self, tickets: Sequence[Any]) -> None:
+        self._send = self._send or self._make()
+        self._send(tickets)
+
+
+def _rq(url: str, kept: float) -> Send:
+    from headgate.drivers import rq
+
+    return rq.sender(url, kept)
+
+
+def _celery(address: str) -> Send:
+    from headgate.drivers import celery
+
+    return celery.sender(address)
