@@ -5,7 +5,7 @@ machine; everything else is set up in .tools/autobahn. `tests/process/test_gatew
 cases that `make test` runs, in Python 3.
 
     AUTOBAHN_PYTHON  the interpreter (default: python2.7 of PATH, or of pyenv)
-    AUTOBAHN_CASES   which cases, as "1.*,7.*" (default: all, about 25 minutes on two cores)
+    AUTOBAHN_CASES   which cases, as "1.*,7.*" (default: all, most of an hour on two cores: 12 and 13 take long)
 """
 
 from __future__ import annotations
