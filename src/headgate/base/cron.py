@@ -7,12 +7,21 @@ put back, it happens once. What runs every hour runs in every hour that there is
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
+
 from headgate.base.errors import ConfigError
+from headgate.base.model import Cron, JobSpec, Missed, new_id
+
+LATE: Final = 60.0
+"""Seconds after which a moment counts as missed."""
+MOST: Final = 1_000
+"""Moments of one cron that are made up for at most."""
 
 _MONTHS: Final = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DAYS: Final = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
@@ -135,3 +144,39 @@ def _number(text: str, name: str, least: int, most: int, names: list[str]) -> in
     if not least <= value <= most:
         raise ConfigError(f"{text!r} is no {name}; it goes from {least} to {most}")
     return value
+
+
+def due(one: Cron, first: float, now: float) -> tuple[list[float], float]:
+    """The moments from `first` to now, and the one after."""
+    schedule = parse(one.expression, one.zone)
+    moments, at = [first], schedule.after(first)
+    while at <= now:
+        moments.append(at)
+        if len(moments) > MOST:
+            at = schedule.after(now)
+            break
+        at = schedule.after(at)
+    return moments, at
+
+
+def wanted(one: Cron, moments: Sequence[float], now: float) -> Sequence[float]:
+    """Of the moments that have come those for which a job is put."""
+    if one.missed is Missed.ALL:
+        return moments
+    if one.missed is Missed.ONCE:
+        return moments[-1:]
+    return [moment for moment in moments[-1:] if now - moment <= LATE]
+
+
+def run_of(one: Cron, moment: float, now: float) -> JobSpec:
+    """The job for one moment; the same for whoever makes it, by its idempotency key."""
+    # The template's own times are those of its declaration.
+    shift = now - one.job.created_at
+    return msgspec.structs.replace(
+        one.job,
+        id=new_id(),
+        created_at=now,
+        idempotency_key=f"cron:{one.name}:{int(moment)}",
+        not_before=None if one.job.not_before is None else one.job.not_before + shift,
+        deadline=None if one.job.deadline is None else one.job.deadline + shift,
+    )

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 
 from headgate.base import cron
 from headgate.base.errors import ConfigError, QueueFull
-from headgate.base.model import Cron, Missed, new_id
+from headgate.base.model import Cron
 from headgate.drivers.local import accept
 from headgate.drivers.local.store import Store, pack
 
 log = logging.getLogger(__name__)
 
-LATE: Final = 60.0
-"""Seconds after which a moment counts as missed."""
-MOST: Final = 1_000
-"""Moments of one cron that are made up for at most."""
 
 _decoder: msgspec.msgpack.Decoder[Cron] = msgspec.msgpack.Decoder(Cron)
 
@@ -52,49 +47,19 @@ def fire(store: Store) -> int:
     for name, raw, at in rows:
         one = _decoder.decode(raw)
         try:
-            moments, following = _due(one, at, store.now)
+            moments, following = cron.due(one, at, store.now)
         except ConfigError as exc:
             log.error("cron %s is given up: %s", name, exc)
             store.db.execute("DELETE FROM crons WHERE name = ?", (name,))
             continue
         store.db.execute("UPDATE crons SET next = ? WHERE name = ?", (following, name))
-        for moment in _wanted(one, moments, store.now):
+        for moment in cron.wanted(one, moments, store.now):
             _put(store, one, moment)
     return len(rows)
 
 
-def _due(one: Cron, first: float, now: float) -> tuple[list[float], float]:
-    """The moments from `first` to now, and the one after."""
-    schedule = cron.parse(one.expression, one.zone)
-    moments, at = [first], schedule.after(first)
-    while at <= now:
-        moments.append(at)
-        if len(moments) > MOST:
-            at = schedule.after(now)
-            break
-        at = schedule.after(at)
-    return moments, at
-
-
-def _wanted(one: Cron, moments: Sequence[float], now: float) -> Sequence[float]:
-    if one.missed is Missed.ALL:
-        return moments
-    if one.missed is Missed.ONCE:
-        return moments[-1:]
-    return [moment for moment in moments[-1:] if now - moment <= LATE]
-
-
 def _put(store: Store, one: Cron, moment: float) -> None:
-    # The template's own times are those of its declaration.
-    shift = store.now - one.job.created_at
-    job = msgspec.structs.replace(
-        one.job,
-        id=new_id(),
-        created_at=store.now,
-        idempotency_key=f"cron:{one.name}:{int(moment)}",
-        not_before=None if one.job.not_before is None else one.job.not_before + shift,
-        deadline=None if one.job.deadline is None else one.job.deadline + shift,
-    )
+    job = cron.run_of(one, moment, store.now)
     try:
         accept.put(store, [job])
     except QueueFull as exc:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from headgate.base import cron
 from headgate.base.clock import Clock
 from headgate.base.errors import ConfigError, HeadgateError
-from headgate.base.model import Cron, JobSpec, Missed, new_id
+from headgate.base.model import Cron
 from headgate.drivers.redis.decide import Decisions, Run
 from headgate.drivers.redis.records import wanted
 
@@ -22,10 +22,6 @@ TICK: Final = 1.0
 """Seconds between two looks, at most."""
 AT_ONCE: Final = 200
 """Jobs handled by one look, so that a flood does not hold up the server."""
-LATE: Final = 60.0
-"""Seconds after which a moment counts as missed."""
-MOST: Final = 1_000
-"""Moments of one cron that are made up for at most."""
 
 Member = Callable[[], tuple[str, bytes]]
 """Under which name a client is listed, and what it says of itself."""
@@ -114,12 +110,12 @@ class Upkeep:
     async def _fire(self, name: str, at: str, one: Cron, now: float) -> None:
         """Put the jobs of every moment of a cron that has come, and move its next moment on."""
         try:
-            moments, following = _due(one, float(at), now)
+            moments, following = cron.due(one, float(at), now)
         except ConfigError as exc:
             log.error("cron %s is given up: %s", name, exc)
             await self._run("move_cron", [name, at, False, [], self._depth])
             return
-        jobs = [wanted(_job(one, moment, now)) for moment in _wanted(one, moments, now)]
+        jobs = [wanted(cron.run_of(one, moment, now)) for moment in cron.wanted(one, moments, now)]
         said = await self._run("move_cron", [name, at, following, jobs, self._depth])
         if isinstance(said, list) and said and said[0] == b"!":
             log.warning("the run of cron %s is left out: %s", name, b" ".join(map(_bytes, said[1:])).decode())
@@ -127,37 +123,3 @@ class Upkeep:
 
 def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
-
-
-def _due(one: Cron, first: float, now: float) -> tuple[list[float], float]:
-    """The moments from `first` to now, and the one after."""
-    schedule = cron.parse(one.expression, one.zone)
-    moments, at = [first], schedule.after(first)
-    while at <= now:
-        moments.append(at)
-        if len(moments) > MOST:
-            at = schedule.after(now)
-            break
-        at = schedule.after(at)
-    return moments, at
-
-
-def _wanted(one: Cron, moments: Sequence[float], now: float) -> Sequence[float]:
-    if one.missed is Missed.ALL:
-        return moments
-    if one.missed is Missed.ONCE:
-        return moments[-1:]
-    return [moment for moment in moments[-1:] if now - moment <= LATE]
-
-
-def _job(one: Cron, moment: float, now: float) -> JobSpec:
-    # The template's own times are those of its declaration.
-    shift = now - one.job.created_at
-    return msgspec.structs.replace(
-        one.job,
-        id=new_id(),
-        created_at=now,
-        idempotency_key=f"cron:{one.name}:{int(moment)}",
-        not_before=None if one.job.not_before is None else one.job.not_before + shift,
-        deadline=None if one.job.deadline is None else one.job.deadline + shift,
-    )
