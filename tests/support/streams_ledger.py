@@ -29,7 +29,7 @@ from headgate.client import afollow
 from tests.support.cuts import Cuts
 from tests.support.headgate import Headgate
 from tests.support.nginx import Nginx
-from tests.support.wait import free_port
+from tests.support.wait import free_port, until
 
 STREAM: Final = "open/ledger"
 START: Final = "0" * 16
@@ -97,15 +97,16 @@ class Ledger:
 
     async def run(self, seconds: float, faults: list[str], every: float, crowd: int = 2) -> None:
         """Append, follow and break things for so long; returns when every follower has the end."""
+        # Who dies while the first processes are still starting ends the server, and is meant to.
+        until(lambda: all(one["state"] == "serving" for one in self.server.status()["processes"]), "all serve", 60)
         front = free_port()
         with Nginx(FRONT.format(port=front, target=self.server.port), front) as nginx, Cuts(front) as cuts:
             self._nginx, self._cuts = nginx, cuts
             readers = [self._socket, self._slow, self._events, self._poll]
             producing = asyncio.create_task(self._produce())
             tasks = [asyncio.create_task(self._follow(reader)) for reader in readers for _ in range(crowd)]
-            until = time.monotonic() + seconds
-            number = 0
-            while time.monotonic() < until:
+            end, number = time.monotonic() + seconds, 0
+            while time.monotonic() < end:
                 await asyncio.sleep(every)
                 await self._break(faults[number % len(faults)])
                 number += 1
