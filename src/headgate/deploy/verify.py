@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from headgate.deploy.render import module_of
 EXPOSURE: Final = 2.0
 """systemd-analyze security: the greatest exposure that a service of ours may have, of 10."""
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_OWN: Final = str(Path(sys.executable).parent)
+"""Where ansible-lint is when it was installed beside Headgate."""
 _SYSTEM_UNITS: Final = Path("/usr/lib/systemd/system")
-_SECONDS: Final = 60
+_SECONDS: Final = 120
 
 
 class State(StrEnum):
@@ -76,11 +79,12 @@ def _checks(plan: Plan) -> Iterator[tuple[str, str, str, Judge]]:
     if plan.release.firewalld:
         yield "firewall-offline-cmd --check-config", "firewall-offline-cmd", "firewalld", _firewall
     yield "logrotate -d", "logrotate", "logrotate", _logs
+    yield "ansible-lint", "ansible-lint", "pip install ansible-lint", _role
     yield "headgate config", "headgate", "headgate", _settings
 
 
 def _judge(name: str, program: str, package: str, check: Judge, root: Path, plan: Plan) -> Check:
-    if program != "headgate" and shutil.which(program, path=_PATH) is None:
+    if program != "headgate" and shutil.which(program, path=f"{_PATH}:{_OWN}") is None:
         return Check(name, State.MISSING, f"{program} is not on this machine; it comes with {package}")
     try:
         return Check(name, State.PASSED, check(root, plan))
@@ -105,23 +109,18 @@ def _stand_ins(root: Path, plan: Plan) -> None:
             shutil.copy(unit, units / unit.name, follow_symlinks=True)
 
 
-def _run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _run(*command: str, cwd: Path | None = None, more: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a program with the system's path alone, and `more` before it."""
+    path = f"{more}:{_PATH}" if more else _PATH
+    env = {"PATH": path, "LC_ALL": "C.UTF-8", "HOME": str(cwd or "/nonexistent")}
     try:
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-            env={"PATH": _PATH, "LC_ALL": "C"},
-        )
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=_SECONDS, check=False, env=env)
     except subprocess.TimeoutExpired:
         raise Refused(f"{command[0]} gave no answer within {_SECONDS} s") from None
 
 
-def _must(*command: str, cwd: Path | None = None) -> str:
-    done = _run(*command, cwd=cwd)
+def _must(*command: str, cwd: Path | None = None, more: str = "") -> str:
+    done = _run(*command, cwd=cwd, more=more)
     text = (done.stdout + done.stderr).strip()
     if done.returncode != 0:
         raise Refused(text or f"{command[0]} ended with {done.returncode}")
@@ -264,6 +263,12 @@ def _logs(root: Path, plan: Plan) -> str:
     if "error:" in told:
         raise Refused(told)
     return "weekly"
+
+
+def _role(root: Path, plan: Plan) -> str:
+    lint = shutil.which("ansible-lint", path=f"{_PATH}:{_OWN}") or "ansible-lint"
+    _must(lint, "--offline", "--nocolor", "-q", "--profile", "production", cwd=root.parent / "ansible", more=_OWN)
+    return "profile production"
 
 
 def _settings(root: Path, plan: Plan) -> str:
