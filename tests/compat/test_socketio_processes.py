@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -61,6 +63,54 @@ def test_a_reload_and_a_killed_worker_close_no_session(orders: Headgate) -> None
     finally:
         for player in players:
             player.close()
+
+
+def test_a_client_that_does_not_read_costs_a_megabyte(orders: Headgate) -> None:
+    """30 MB are emitted: it is closed at the bound, another client gets all, and the gateways have not grown by it."""
+    with Player(orders.url) as reader:
+        deaf = socket.create_connection(("127.0.0.1", orders.port))
+        key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13"
+        head = f"Host: 127.0.0.1:{orders.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n\r\n"
+        deaf.sendall(f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n{head}".encode())
+        deaf.sendall(b"\x81\x82\x00\x00\x00\x0040")
+        until(lambda: _total(orders, "socketio_clients") == 2, "the deaf client in the room")
+        httpx.post(f"{orders.url}/flood/32", timeout=60).raise_for_status()
+        reader.expect("flood", 32, 60)
+        before = _memory(orders)
+        for round in range(2, 16):
+            httpx.post(f"{orders.url}/flood/32", timeout=60).raise_for_status()
+            reader.expect("flood", 32 * round, 60)
+        assert _memory(orders) - before < 8 * 1024 * 1024
+        until(lambda: _total(orders, "socketio_closed_slow") == 1, "the deaf client closed")
+        assert not reader.gone.is_set()
+        deaf.close()
+
+
+def _total(server: Headgate, name: str) -> int:
+    """A number of all gateways."""
+    return sum(int(one.get(name, 0)) for one in _gateways(server.status()))
+
+
+def _gateways(status: Any) -> Iterator[dict[str, Any]]:
+    """The gateways' reports, wherever in the status they stand."""
+    if isinstance(status, dict):
+        if "socketio_clients" in status:
+            yield status
+        else:
+            for value in status.values():
+                yield from _gateways(value)
+    elif isinstance(status, list):
+        for value in status:
+            yield from _gateways(value)
+
+
+def _memory(server: Headgate) -> int:
+    """Bytes of the gateways alone."""
+    total = 0
+    for pid in server.children()["gateway"]:
+        line = next(one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("RssAnon"))
+        total += int(line.split()[1]) * 1024
+    return total
 
 
 def test_jobs_emit(orders: Headgate) -> None:

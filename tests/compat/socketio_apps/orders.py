@@ -9,7 +9,7 @@ import headgate
 
 app = Flask(__name__)
 gate = headgate.Headgate(app)
-socketio = SocketIO(app, ping_interval=1, ping_timeout=1, cors_allowed_origins="*")
+socketio = SocketIO(app, ping_interval=5, ping_timeout=60, cors_allowed_origins="*")
 
 
 @socketio.on("connect")
@@ -49,6 +49,13 @@ def start(number):
 def emit_some(number):
     for part in range(number):
         socketio.emit("order", part, to="orders")
+    return "", 204
+
+
+@app.post("/flood/<int:number>")
+def flood(number):
+    for _ in range(number):
+        socketio.emit("flood", "x" * 65_536, to="orders")
     return "", 204
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.socketio import codec, session
+from headgate.gateway.socketio.carried import MOST_STATE, Carried
 from headgate.gateway.socketio.client import GONE, LEAVING, OPEN, PENDING, Client, Half, Item
 from headgate.gateway.socketio.codec import Head, Malformed, Parcel
 from headgate.gateway.socketio.fanout import Fanout
@@ -17,14 +18,7 @@ from headgate.gateway.socketio.recovery import Away, Recovery
 from headgate.gateway.socketio.rooms import Rooms
 from headgate.gateway.socketio.session import Session
 from headgate.gateway.socketio.turns import Turns
-from headgate.link.socketio import (
-    Packet,
-    SioAck,
-    SioDone,
-    SioServer,
-    gateway_of,
-    new_id,
-)
+from headgate.link.socketio import Packet, SioAck, SioDone, SioServer, gateway_of, new_id
 
 log = logging.getLogger("headgate.gateway")
 
@@ -34,29 +28,7 @@ BREATH: Final = 0.001
 """Seconds between CONNECT and what follows: some clients begin to listen only when they have seen CONNECT."""
 MOST_NAMESPACES: Final = 64
 """Of one session."""
-MOST_STATE: Final = 256 * 1024
-"""Bytes of one session's state."""
 RECOVERABLE: Final = frozenset([session.TRANSPORT_CLOSE, session.TRANSPORT_ERROR, session.PING_TIMEOUT])
-
-
-class Carried:
-    """What the hub keeps of a session."""
-
-    __slots__ = ("clients", "half", "state", "timer", "wake")
-
-    def __init__(self) -> None:
-        self.clients: dict[str, Client] = {}
-        """By namespace."""
-        self.half: Half | None = None
-        self.state: dict[str, bytes] = {}
-        self.timer: asyncio.TimerHandle | None = None
-        self.wake: list[asyncio.Future[None]] = []
-        """Polling requests that wait for the inbox to empty."""
-
-    def forget(self) -> None:
-        """The session has moved to another gateway."""
-        if self.timer is not None:
-            self.timer.cancel()
 
 
 class Hub:
@@ -145,7 +117,7 @@ class Hub:
             carried.timer.cancel()
         for client in list(carried.clients.values()):
             self.leave(client, reason)
-        self._wake(carried)
+        carried.awake()
 
     def overflowed(self, session: Session) -> None:
         self.closed_slow += 1
@@ -153,7 +125,7 @@ class Hub:
     async def room(self, session: Session) -> None:
         """Returns when the session may send more."""
         carried: Carried = session.data
-        while not session.closed and self._waiting(carried) >= self._inbox:
+        while not session.closed and carried.waiting >= self._inbox:
             future: asyncio.Future[None] = session.loop.create_future()
             carried.wake.append(future)
             await future
@@ -191,18 +163,9 @@ class Hub:
         link = self.exchange.links.get(expected[0]) if expected is not None else None
         if link is not None and expected is not None:
             held = client.session
-            link.transport.send(
-                SioAck(
-                    expected[1],
-                    held.sid,
-                    client.sid,
-                    client.namespace,
-                    held.scope,
-                    self.state_of(client),
-                    packet,
-                    attachments,
-                )
-            )
+            state = self.state_of(client)
+            names = (held.sid, client.sid, client.namespace)
+            link.transport.send(SioAck(expected[1], *names, held.scope, state, packet, attachments))
 
     def _handler(self, namespace: str, event: str) -> str:
         """The event's name in the lanes: its own, `*` for the rest of those that have a handler, or nothing."""
@@ -409,37 +372,22 @@ class Hub:
         self._pids.pop(client.pid, None)
 
     def keep(self, one: Session, changed: dict[str, bytes]) -> None:
-        if not changed:
-            return
+        """What an event has changed of what later events get."""
         carried: Carried = one.data
-        state = {**carried.state, **changed}
-        state = {key: value for key, value in state.items() if value}
-        if sum(map(len, state.values())) > MOST_STATE:
+        if changed and not carried.keep(changed):
             log.error("session %s would keep more than %d bytes of state: not changed", one.sid, MOST_STATE)
-            return
-        carried.state = state
-
-    # backpressure
-
-    def _waiting(self, carried: Carried) -> int:
-        return sum(len(client.inbox) for client in carried.clients.values())
 
     def _press(self, one: Session) -> None:
-        if one.wire is not None and self._waiting(one.data) >= self._inbox:
+        carried: Carried = one.data
+        if one.wire is not None and carried.waiting >= self._inbox:
             one.wire.pause()
 
     def _ease(self, one: Session) -> None:
         carried: Carried = one.data
-        if self._waiting(carried) <= self._inbox // 2:
+        if carried.waiting <= self._inbox // 2:
             if one.wire is not None and not one.wire.reading:
                 one.wire.resume()
-            self._wake(carried)
-
-    def _wake(self, carried: Carried) -> None:
-        waiting, carried.wake = carried.wake, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+            carried.awake()
 
     def new_sid(self) -> str:
         return new_id(self._index)

@@ -16,8 +16,8 @@ from headgate.gateway.httpproto import GONE
 from headgate.gateway.socketio import cors, session
 from headgate.gateway.socketio.codec import Malformed
 from headgate.gateway.socketio.cors import Header
+from headgate.gateway.socketio.moves import Poll
 from headgate.gateway.socketio.peers import Peers
-from headgate.gateway.socketio.session import Poll
 from headgate.gateway.socketio.sessions import Sessions
 from headgate.gateway.web import Message, Receive, Send, Web
 from headgate.link.socketio import SioServer

@@ -11,15 +11,13 @@ import msgspec
 from headgate.gateway import codes
 from headgate.gateway.outbox import DROP, KEEP, Outbox, Overflow
 from headgate.gateway.socketio.codec import Malformed, Parcel, frames_of, unpack
+from headgate.gateway.socketio.moves import Poll, Probe
 from headgate.gateway.wire import Wire, text_frame
 
 MOST_PACKETS: Final = 256
 """Packets in one polling payload from a client."""
 MOST_PAYLOAD: Final = 1024 * 1024
 """Bytes of one polling response, unless a single packet is larger."""
-UPGRADE_TIMEOUT: Final = 10.0
-"""Seconds for a client to finish the move to WebSocket."""
-
 CLIENT, SERVER, PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR = (
     "client disconnect",
     "server disconnect",
@@ -50,26 +48,6 @@ class Application(Protocol):
 
     def overflowed(self, session: Session) -> None:
         """Its client was too slow, and is being closed."""
-
-
-class Poll:
-    """A polling request that waits for packets."""
-
-    def __init__(self, done: Callable[[int, bytes], None]) -> None:
-        self._done: Callable[[int, bytes], None] | None = done
-
-    @property
-    def open(self) -> bool:
-        return self._done is not None
-
-    def answer(self, status: int, payload: bytes) -> None:
-        done, self._done = self._done, None
-        if done is not None:
-            done(status, payload)
-
-    def drop(self) -> None:
-        """Its client has gone."""
-        self._done = None
 
 
 class Session:
@@ -368,33 +346,3 @@ class Session:
         self._outbox = None
         self._on_gone(self)
         self.app.closed(self, reason)
-
-
-class Probe:
-    """A WebSocket that is about to take a polling session over (Engine.IO "Upgrade")."""
-
-    __slots__ = ("_timer", "probed", "session", "wire")
-
-    def __init__(self, session: Session, wire: Wire) -> None:
-        self.session = session
-        self.wire = wire
-        self.probed = False
-        self._timer = session.loop.call_later(UPGRADE_TIMEOUT, wire.close, codes.NORMAL)
-
-    def message(self, data: str | bytes) -> None:
-        if data == "2probe" and not self.probed:
-            self.probed = True
-            self.wire.write(text_frame(b"3probe"))
-            self.session.probed()
-        elif data == "5" and self.probed:
-            self._timer.cancel()
-            self.session.upgraded(self.wire)
-        else:
-            self.wire.close(codes.BAD_DATA, "no upgrade")
-
-    def writable(self) -> None:
-        """Nothing waits here."""
-
-    def ended(self, code: int, reason: str) -> None:
-        self._timer.cancel()
-        self.session.probe_failed()
