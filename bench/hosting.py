@@ -16,6 +16,8 @@ from tests.support.marked import bearers, new_mark
 from tests.support.process import Process
 from tests.support.wait import accepts, free_port
 
+BOOT = 120.0
+"""Seconds that a server may take to start: it is not what is measured, and the machine may be busy."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -77,7 +79,7 @@ def peer_host(
         if isinstance(where, NodePeer):
             settings |= where.env
         process = Process(where.name, [where.program(words[0]), *words[1:]], folder, env=settings, cwd=home)
-        process.wait_ready(lambda: accepts(port))
+        process.wait_ready(lambda: accepts(port), BOOT)
         try:
             yield Running(port, process.pid, mark)
         finally:
@@ -86,12 +88,21 @@ def peer_host(
     return Host(label, command, start)
 
 
+def booted(
+    target: str, folder: Path, *options: str, app_folder: Path, env: Mapping[str, str] | None = None
+) -> Headgate:
+    """A Headgate that serves."""
+    server = Headgate(target, folder, *options, app_folder=app_folder, env=dict(env or {}), ready=False)
+    server.process.wait_ready(server.ready, BOOT)
+    return server
+
+
 def headgate_host(label: str, target: str, home: Path, *options: str) -> Host:
     """Headgate with an app of `home`."""
 
     @contextmanager
     def start(folder: Path) -> Iterator[Running]:
-        with Headgate(target, folder, *options, app_folder=home) as server:
+        with booted(target, folder, *options, app_folder=home) as server:
             yield Running(server.port, server.pid, server.mark)
 
     return Host(label, " ".join(["headgate run", target, *options]), start)

@@ -55,11 +55,10 @@ class Victims:
             started = start_workers(self._engine, self._env, self._folder, self._redis)
             self._stack.callback(lambda: [worker.stop(seconds=3.0) for worker in started])
             return
-        server = headgate(self._env, self._folder, "served", ready=False)
+        server = headgate(self._env, self._folder, "served")
         # Headgate gives its processes a mark of its own.
         self._mark.update(server.mark)
         self._stack.callback(server.stop)
-        server.process.wait_ready(server.ready, 60)
 
     def produce(self) -> None:
         finish(self._engine.produce(self._env, "crash"))

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.hosting import booted
 from bench.jobs.hosts import APPS, Engine
 from bench.rounds import Row
 from tests.support.headgate import Headgate
@@ -75,10 +76,10 @@ def start_workers(engine: Engine, env: Mapping[str, str], folder: Path, redis: R
     ]
 
 
-def headgate(env: Mapping[str, str], folder: Path, queue: str, *, ready: bool = True) -> Headgate:
+def headgate(env: Mapping[str, str], folder: Path, queue: str) -> Headgate:
     """Headgate on the folder's data, or on the Redis that the environment names; its two job workers at one queue."""
     options = ("--jobs", "2", "--queues", queue)
-    return Headgate("headgate_app:app", folder, *options, app_folder=APPS, env=dict(env), ready=ready)
+    return booted("headgate_app:app", folder, *options, app_folder=APPS, env=env)
 
 
 def lines(folder: Path) -> list[tuple[float, float]]:

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.hosting import BOOT, booted
 from bench.peers import EVENTLET, STARLETTE_RQ, STORY, Peer
-from tests.support.headgate import Headgate
 from tests.support.process import Process
 from tests.support.redis import Redis
 from tests.support.wait import accepts, free_port
@@ -44,7 +44,7 @@ def eventlet(folder: Path, database: str) -> Iterator[str]:
     process = Process(
         "eventlet", [str(STORY / "peer_eventlet" / "run.sh")], folder, env=_peer(EVENTLET, database, port)
     )
-    process.wait_ready(lambda: accepts(port))
+    process.wait_ready(lambda: accepts(port), BOOT)
     try:
         yield f"ws://127.0.0.1:{port}/ws"
     finally:
@@ -64,13 +64,13 @@ def starlette_rq(folder: Path, database: str) -> Iterator[str]:
         for number in range(RQ_WORKERS):
             command = [STARLETTE_RQ.program("rq"), "worker", "-u", redis.url, "bulk"]
             stack.callback(Process(f"rq{number}", command, folder, env=env, cwd=here).stop)
-        web.wait_ready(lambda: accepts(port))
+        web.wait_ready(lambda: accepts(port), BOOT)
         yield f"ws://127.0.0.1:{port}/ws"
 
 
 @contextmanager
 def _headgate(target: str, folder: Path, database: str) -> Iterator[str]:
-    with Headgate(target, folder, app_folder=STORY, env={"DATABASE_URL": database}) as server:
+    with booted(target, folder, app_folder=STORY, env={"DATABASE_URL": database}) as server:
         yield f"{server.ws_url}/ws"
 
 
