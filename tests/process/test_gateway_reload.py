@@ -152,7 +152,7 @@ async def test_new_gateways_take_over_little_by_little_and_fail_no_request(
     (workdir / "moved.py").write_text(APP)
     options = ("--workers", "1", "--jobs", "0", "--gateways", "2")
     server = await asyncio.to_thread(
-        headgate_server, "moved:app", *options, app_folder=workdir, env={"HEADGATE_MOVE_TIMEOUT": "4"}
+        headgate_server, "moved:app", *options, app_folder=workdir, env={"HEADGATE_MOVE_TIMEOUT": "8"}
     )
     before = server.children()["gateway"]
     clients = [Moving(server) for _ in range(20)]
