@@ -15,6 +15,7 @@ from tests.support.fixtures import StartHeadgate
 from tests.support.headgate import Headgate
 from tests.support.process import Process
 from tests.support.sockets import open_socket
+from tests.support.wait import until
 
 __all__ = ["database"]
 
@@ -61,7 +62,9 @@ def test_the_update_runs_in_their_worker(
     workdir: Path,
     headgate_server: StartHeadgate,
 ) -> None:
-    server = headgate_server("app_jobs:app", "--roles", "gateway,app", app_folder=workdir, env=environment)
+    roles = ("--roles", "gateway,app")
+    server = headgate_server("app_jobs:app", *roles, app_folder=workdir, env=environment, ready=False)
+    until(server.ready, "headgate serves", seconds=90)
     command = [sys.executable, "-m", *(redis_url if word == "REDIS" else word for word in COMMANDS[carrier])]
     worker = Process("worker", command, workdir, env=environment, cwd=workdir)
     try:

@@ -114,3 +114,32 @@ async def test_a_replica_is_no_engine() -> None:
         engine = RedisEngine(replica.url)
         with pytest.raises(Unavailable, match="replica"):
             await engine.open()
+
+
+async def test_an_engine_that_could_not_be_opened_can_be_opened_later() -> None:
+    with Redis() as server:
+        server.kill()
+        engine = RedisEngine(server.url)
+        with pytest.raises(Unavailable, match="no Redis answers"):
+            await engine.open()
+        await asyncio.to_thread(server.restart)
+        await engine.open()
+        await works(engine)
+        await engine.close()
+
+
+async def test_a_client_finds_its_server_again_and_misses_nothing() -> None:
+    with Redis({"appendonly": "yes"}) as server:
+        async with opened(server.url) as engine:
+            job = await put(engine)
+            (claim,) = await take(engine)
+            following = asyncio.ensure_future(collect(engine, f"jobs/{job.id}"))
+            waiting = asyncio.ensure_future(engine.source.take("w2", ["*"], 1))
+            await engine.jobs.stats()
+            server.kill()
+            await asyncio.to_thread(server.restart)
+            assert await settle(engine, claim)
+            assert [event.offset for event in await asyncio.wait_for(following, 20)] == [1, 2, 3]
+            second = await put(engine)
+            assert [one.job.id for one in await asyncio.wait_for(waiting, 20)] == [second.id]
+            assert engine.status()["reconnects"] == 1

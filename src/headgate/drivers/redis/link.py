@@ -96,6 +96,7 @@ class Link:
             ConfigError: it was, and will not do.
         """
         loop = asyncio.get_running_loop()
+        self._closed = False
         self._tasks = [loop.create_task(self._stay_connected()), loop.create_task(self._watch())]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._up.wait(), patience)
