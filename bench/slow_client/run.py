@@ -120,6 +120,7 @@ def _cells(row: dict[str, float]) -> list[str]:
 def _result(medians: dict[str, dict[str, float]], raw: Any, rounds: int, megabytes: int) -> Result:
     labels = {name: HOSTS[name].host.label for name in medians}
     kept = medians["headgate"]["memory"] / 1024**2
+    socketio = medians["headgate_socketio"]["memory"] / 1024**2
     healthy = medians["headgate"]["received"]
     columns = ["server", "MB grown", "published before a publish stalled", "the reading client got"]
     return Result(
@@ -136,6 +137,7 @@ def _result(medians: dict[str, dict[str, float]], raw: Any, rounds: int, megabyt
         tables=[Table("Medians", columns, [[labels[name], *_cells(row)] for name, row in medians.items()])],
         ratios=[
             Ratio("memory grown while one client did not read", f"{kept:.1f} MB", "≤ 1 MB", kept <= 1.0),
+            Ratio("the same, as a Socket.IO client", f"{socketio:.1f} MB", "≤ 1 MB", socketio <= 1.0),
             Ratio("the reading client got", f"{healthy:.1%}", "100 %", healthy >= 1.0),
         ],
         plots=[

@@ -29,6 +29,12 @@ class Spoken:
 
 HOSTS = {
     "headgate": Spoken(headgate_host("Headgate", "headgate_app:app", APPS, "--gateways", "1"), echo='"TEXT"'),
+    "headgate_socketio": Spoken(
+        headgate_host("Flask-SocketIO app on Headgate", "socketio_app:app", APPS, "--gateways", "1"),
+        SOCKETIO,
+        "40",
+        '42["echo","TEXT"]',
+    ),
     "uvicorn": Spoken(
         peer_host(
             "Starlette on uvicorn",

@@ -6,7 +6,7 @@ from flask import Flask, request
 from flask_socketio import SocketIO, emit
 
 app = Flask(__name__)
-socketio = SocketIO(app, async_mode=os.environ["MODE"])
+socketio = SocketIO(app, async_mode=os.environ.get("MODE"))
 
 
 @app.post("/publish")
