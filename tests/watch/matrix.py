@@ -15,7 +15,7 @@ from tests.watch.desk import DESKS
 from tests.watch.servers import slow_dns, slow_web
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 150.0
+DEADLINE = 240.0
 
 
 @dataclass(frozen=True)

@@ -38,14 +38,14 @@ def begin(brief: Brief) -> Watch | None:
             observer=brief.supervisor,
         )
     )
-    watch.serving = False
+    watch.starting()
     return watch
 
 
 def serves(watch: Watch | None) -> None:
     """The child is ready: from now on a stall is somebody's."""
     if watch is not None:
-        watch.serving = True
+        watch.serves()
 
 
 def facts(watch: Watch | None) -> dict[str, Any]:

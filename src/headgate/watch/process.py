@@ -62,14 +62,22 @@ class Watch:
         self._lock = allocate_lock()
         self._board: Board | None = None
         self._watchdog: Watchdog | None = None
+        self._journal: Journal | None = None
         self._pid = getpid()
         self._names: dict[str, int] = {}
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
         self.active = True
-        self.serving = True
-        """False while the process starts: what blocks then is noted, marked, and troubles nobody."""
+        self._serving_since = 0
         self._opened = clock()
+
+    def starting(self) -> None:
+        """The process starts: what blocks until `serves` is noted, marked, and troubles nobody."""
+        self._serving_since = 1 << 62
+
+    def serves(self) -> None:
+        """From now on a stall is somebody's."""
+        self._serving_since = clock()
 
     def line(self, kind: str, name: str = "", limit: float | None = None) -> Line | None:
         """A line for the calling thread; None when the watch is over or its board full.
@@ -115,7 +123,7 @@ class Watch:
         except OSError:
             board = Board(None, name, rules.tick)
         self._board = board
-        self._journal = None if options.folder is None else Journal(options.folder)
+        self._journal = Journal(options.folder) if options.folder is not None else None
         self._watchdog = Watchdog(board, options.folder, rules, Origin(getpid(), name), self._tell)
         _allow(options.observer)
         start_thread(self._watchdog.run, ())
@@ -124,7 +132,7 @@ class Watch:
 
     def _tell(self, incident: Incident, span: Any) -> bool:
         young = incident.cause == IMPORT and clock() - self._opened < START_UP
-        incident.startup = young or not self.serving
+        incident.startup = young or incident.ended < self._serving_since
         if incident.startup:
             self._keep(incident)
             return False
