@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.fixtures import StartHeadgate
 from tests.support.gateway_storm import IDLE_SECONDS, Held, Storm
-from tests.support.steady import APP, SETTINGS
+from tests.support.steady import APP, PATIENCE, SETTINGS
+from tests.support.wait import until
 
 MINUTES = float(os.environ.get("SOAK_GATEWAY_MINUTES", "10"))
 SEED = int(os.environ.get("SOAK_GATEWAY_SEED", str(random.SystemRandom().randrange(1 << 30))))
@@ -29,8 +30,9 @@ async def test_minutes_of_faults_leave_nothing_behind(headgate_server: StartHead
     (workdir / "stormy.py").write_text(APP)
     server = await asyncio.to_thread(
         headgate_server, "stormy:app", "--workers", "1", "--jobs", "0", "--gateways", "1", app_folder=workdir,
-        env=SETTINGS,
+        env=SETTINGS, ready=False,
     )  # fmt: skip
+    await asyncio.to_thread(until, server.ready, "the server is ready", 2 * PATIENCE)
     storm = Storm(server, SEED)
     await storm.everything_once(3)
     start = await rested(storm)

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.fixtures import StartHeadgate
 from tests.support.gateway_storm import Storm
-from tests.support.steady import APP, SETTINGS
+from tests.support.steady import APP, PATIENCE, SETTINGS
+from tests.support.wait import until
 
 pytestmark = pytest.mark.anyio
 
@@ -20,8 +21,9 @@ async def test_a_storm_leaves_no_descriptor_and_no_connection_behind(
     (workdir / "stormy.py").write_text(APP)
     server = await asyncio.to_thread(
         headgate_server, "stormy:app", "--workers", "1", "--jobs", "0", "--gateways", "1", app_folder=workdir,
-        env=SETTINGS,
+        env=SETTINGS, ready=False,
     )  # fmt: skip
+    await asyncio.to_thread(until, server.ready, "the server is ready", 2 * PATIENCE)
     storm = Storm(server, 4)
     await storm.everything_once()
     await storm.calm()
