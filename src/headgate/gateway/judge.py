@@ -66,12 +66,16 @@ def refusal(method: bytes, target: bytes, version: str, headers: Sequence[Header
         return _VERSION
     if method == b"CONNECT":
         return _NO_CONNECT
-    hosts = [value for name, value in headers if name == b"host"]
+    hosts, coded = [], False
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"transfer-encoding":
+            coded = True
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         return _HOST
     if hosts and not _HOST_SHAPE.fullmatch(hosts[0]):
         return _HOST
-    coded = any(name == b"transfer-encoding" for name, _ in headers)
     if coded and version == "1.0":
         return _OLD_CODING
     if handshake and has_body(headers):
