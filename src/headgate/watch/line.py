@@ -86,6 +86,7 @@ class Line:
 
     def moved(self, board: Board) -> None:
         """After a fork, on the only thread that is left: go on on the child's own board."""
+        self.thread.close()
         self.thread = Thread(get_ident(), get_native_id())
         self.open, self.last = None, None
         self.ended.clear()

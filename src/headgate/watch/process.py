@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,7 @@ class Watch:
         self._journal: Journal | None = None
         self._pid = getpid()
         self._names: dict[str, int] = {}
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
+        _watches.add(self)
         self.active = True
         self._serving_since = 0
         self._opened = clock()
@@ -182,7 +182,7 @@ class Watch:
         if self._board is not None:
             self._board.remove()
 
-    def _forked(self) -> None:
+    def forked(self) -> None:
         """In a child: its parent's board is not its own. Lines of the forking thread go on on a new one."""
         inherited = [line for line in self._lines if not line.closed and line.thread.ident == get_ident()]
         self._lock = allocate_lock()
@@ -204,6 +204,17 @@ class Watch:
         assert self._watchdog is not None
         self._watchdog.lines.append(line)
 
+
+_watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for watch in list(_watches):
+        watch.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 _WHY: Final = {
     "refused": "the system does not let the observer read this process (ptrace)",

@@ -13,6 +13,22 @@ from headgate.watch.process import Watch
 from headgate.watch.stacks import blamed, current, take, write_out
 
 
+class _End:
+    """Goes with its thread's variables and takes the line along: some servers make a thread for each request."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def __del__(self) -> None:
+        if not self._line.closed:
+            self._line.leave()
+
+
+def is_green() -> bool:
+    """Whether "threads" are green here: their stretches are turns of a hub, which is watched itself."""
+    return threading.local.__module__ not in ("_thread", "_threading_local")
+
+
 class HandlerThreads:
     """Stamps for the threads of a server.
 
@@ -31,10 +47,13 @@ class HandlerThreads:
         """The calling thread begins a handler. Pairs do not nest: the innermost name counts."""
         line: Line | None = getattr(self._local, "line", None)
         if line is None:
+            if is_green():
+                return
             line = self._watch.line("thread", threading.current_thread().name, self._limit)
             if line is None:
                 return
             self._local.line = line
+            self._local.end = _End(line)
             self._lines = [each for each in self._lines if not each.closed] + [line]
         line.handler, line.request_id = handler, request_id
         line.busy()
@@ -49,8 +68,7 @@ class HandlerThreads:
         """The calling thread ends."""
         line: Line | None = getattr(self._local, "line", None)
         if line is not None:
-            line.leave()
-            del self._local.line
+            del self._local.line, self._local.end
 
     def busy(self, least: float = 0.0) -> list[dict[str, Any]]:
         """What each thread is at now, those that are at it longest first.

@@ -178,7 +178,7 @@ class Watchdog:
             self._close(line, state, now)
         while line.ended:
             begin, end = line.ended.popleft()
-            self._finish(line, begin, end, None, line.last, now)
+            self._finish(line, begin, end, None, now)
         if not since:
             if line.kind != "thread":  # a thread's account is taken when it has been at something for long
                 line.last = line.thread.read(now)
@@ -192,7 +192,7 @@ class Watchdog:
         line.open.sample(now, late=late)
         if now - since > STILL_BLOCKED and not late and not line.open.told and line.kind != "thread":
             line.open.told = True
-            self._finish(line, since, now, line.open, line.open.before, now, unfinished=True)
+            self._finish(line, since, now, line.open, now, unfinished=True)
 
     def _drop(self, line: Line, now: int) -> None:
         """Take leave of a line that has ended, after what it has noted at its end."""
@@ -207,20 +207,13 @@ class Watchdog:
         for noted in list(line.ended):
             if noted[0] == state.since:
                 line.ended.remove(noted)
-                self._finish(line, *noted, state, state.before, now)
+                self._finish(line, *noted, state, now)
         state.close()
 
     def _finish(
-        self,
-        line: Line,
-        begin: int,
-        end: int,
-        state: OpenStall | None,
-        before: object,
-        now: int,
-        *,
-        unfinished: bool = False,
+        self, line: Line, begin: int, end: int, state: OpenStall | None, now: int, *, unfinished: bool = False
     ) -> None:
+        """A stall is over, or lasts so long that it is told of now: give it its account, and the observer its time."""
         stall = Stall(begin, end, line.kind, line.name, limit=line.limit, uncertain=line.uncertain)
         self._account(stall, line, state.before if state else line.last, now)
         if state is not None:
@@ -234,10 +227,10 @@ class Watchdog:
             _Finished(line, stall, clues, sockets, tasks, waited, due, unfinished, state and state.span)
         )
 
-    def _account(self, stall: Stall, line: Line, before: object, now: int) -> None:
+    def _account(self, stall: Stall, line: Line, before: Reading | None, now: int) -> None:
         """What the line's thread and the process did in the meantime, by their own accounts."""
         after = line.thread.read(now)
-        if isinstance(before, Reading) and before.at <= stall.begin + stall.length // 4:
+        if before is not None and before.at <= stall.begin + stall.length // 4:
             stall.cpu = min(stall.length, after.cpu - before.cpu)
             stall.queued = min(stall.length, after.queued - before.queued)
         else:  # nobody looked at the thread before: what ran while nobody else could was it
