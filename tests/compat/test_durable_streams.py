@@ -41,12 +41,13 @@ def run(suite: Path, base: str, report: Path) -> dict[str, Any]:
     command = ["npx", "--no-install", "vitest", "run", "durable_streams.test.js", "--reporter=json", "--retry=1"]
     environment = {**os.environ, "HEADGATE_STREAMS": base, "HEADGATE_POLL_MS": "1000", "CI": "1"}
     subprocess.run(
-        [*command, f"--outputFile={report}"], cwd=suite, env=environment, capture_output=True, timeout=115, check=False
+        [*command, f"--outputFile={report}"], cwd=suite, env=environment, capture_output=True, timeout=300, check=False
     )
     told: dict[str, Any] = json.loads(report.read_text())
     return told
 
 
+@pytest.mark.timeout(400)
 def test_the_protocol_is_kept(suite: Path, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="hg-", dir="/tmp") as folder:
         app, env = "tests.support.streams_app:app", {"HEADGATE_STREAM_POLL": "1"}
