@@ -81,6 +81,11 @@ class Link:
         """
         return self.gateway is None or (self.retired and (self._wire is None or not self._wire.waiting))
 
+    @property
+    def backlog(self) -> int:
+        """Frames that wait for the gateway to read."""
+        return self._wire.backlog if self._wire is not None and not self._wire.closed else 0
+
     def close(self) -> None:
         if self._wire is not None:
             self._wire.close()

@@ -74,6 +74,11 @@ class Wire:
         """Whether messages wait for the gateway to read."""
         return bool(self._out) and not self.closed
 
+    @property
+    def backlog(self) -> int:
+        """Frames that the gateway has not read yet, as far as they are kept here."""
+        return len(self._out)
+
     def close(self, reason: BaseException | None = None) -> None:
         """End the link (on the loop); what the socket has not taken is dropped."""
         if self.closed:

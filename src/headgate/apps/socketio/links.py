@@ -23,6 +23,9 @@ ANSWER: Final = 5.0
 """Seconds for a gateway to answer a question."""
 LOOK: Final = 0.25
 """Seconds between two looks whether a gateway that was asked is still there."""
+MOST_BACKLOG: Final = 64
+"""Emits that a gateway may be behind with; a thread that goes on emitting waits."""
+PAUSE: Final = 0.001
 MOST_CALLBACKS: Final = 10_000
 """Callbacks whose acknowledgement has not come; the oldest are forgotten."""
 
@@ -32,6 +35,10 @@ class Reached(Protocol):
 
     gateway: GatewayHello | None
     send: Callable[[Any], None]
+
+    @property
+    def backlog(self) -> int:
+        """Frames that wait for the gateway to read."""
 
     def waits(self) -> None:
         """The calling thread is about to wait for something that comes over a link."""
@@ -71,6 +78,15 @@ class LinkOutlet:
             self._single.add(message.callback)
         for link in self._holders(owner):
             link.send(message)
+            if link.backlog > MOST_BACKLOG:
+                self._wait(link)
+
+    def _wait(self, link: Reached) -> None:
+        """A thread that emits faster than a gateway reads waits for it, rather than pile up what it has to say."""
+        link.waits()
+        until = time.monotonic() + ANSWER
+        while link.backlog > MOST_BACKLOG // 2 and time.monotonic() < until:
+            time.sleep(PAUSE)
 
     def order(self, message: SioOrder) -> None:
         for link in self._holders(gateway_of(message.sid) if message.sid else None):
