@@ -151,7 +151,9 @@ def test_the_bar_goes_on_after_a_closed_lid_and_a_gateways_restart(demo: str, de
     desk.wait_for(f"document.getElementById('job-bar').value > {seen}", 60)
     desk.wait_for("document.getElementById('job-state').innerText.startsWith('done')", 100)
     assert state(desk, "job") == "done: 200,000 orders repriced"
-    enough_answers(desk, answers(desk), 3)
+    before = answers(desk)  # a page that was frozen counts as hidden, and does not click by itself
+    desk.click("#click")
+    enough_answers(desk, before, 1)
     desk.errors[:] = [error for error in desk.errors if "WebSocket connection" not in error]
 
 

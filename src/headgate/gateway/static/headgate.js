@@ -113,7 +113,7 @@ class Connection {
     url.searchParams.set("headgate-session", crypto.getRandomValues(new Uint32Array(4)).join("-"));
     this.fallback = fallback;
     this.#open();
-    const awake = () => document.hidden || this.#wake();
+    const awake = ({ type }) => (type === "visibilitychange" && document.hidden) || this.#wake();
     ["online", "pageshow"].forEach((kind) => addEventListener(kind, awake));
     ["visibilitychange", "resume"].forEach((kind) => document.addEventListener(kind, awake));
     this.pulse = setInterval(() => {
