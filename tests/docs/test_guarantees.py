@@ -1,4 +1,4 @@
-"""The tests that the page of guarantees names are there."""
+"""The tests that the pages of guarantees name are there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from tests.docs.pages import ROOT
 
 PAGE = ROOT / "docs/reference/jobs-guarantees.md"
-NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE.read_text())))
+ENGINES = ROOT / "docs/reference/engines.md"
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE.read_text() + ENGINES.read_text())))
 
 
 def test_every_row_of_promises_names_a_test() -> None:
