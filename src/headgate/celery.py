@@ -54,7 +54,7 @@ def install(app: Celery, *, timeout: float | None = None, follow: bool = False) 
 
 
 def _follow(app: Celery) -> None:
-    base = app.Task
+    base: Any = app.Task
 
     class Followed(base):  # type: ignore[misc] # Celery makes its classes at run time
         abstract = True
