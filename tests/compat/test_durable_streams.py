@@ -38,10 +38,15 @@ def suite() -> Path:
 
 def run(suite: Path, base: str, report: Path) -> dict[str, Any]:
     """The suite's report about a server."""
-    command = ["npx", "--no-install", "vitest", "run", "durable_streams.test.js", "--reporter=json", "--retry=1"]
+    command = ["npx", "--no-install", "vitest", "run", "durable_streams.test.js", "--reporter=json", "--retry=2"]
     environment = {**os.environ, "HEADGATE_STREAMS": base, "HEADGATE_POLL_MS": "1000", "CI": "1"}
     subprocess.run(
-        [*command, f"--outputFile={report}"], cwd=suite, env=environment, capture_output=True, timeout=300, check=False
+        [*command, "--testTimeout=30000", f"--outputFile={report}"],
+        cwd=suite,
+        env=environment,
+        capture_output=True,
+        timeout=300,
+        check=False,
     )
     told: dict[str, Any] = json.loads(report.read_text())
     return told
