@@ -27,6 +27,8 @@ from headgate.watch.outside_samples import SUFFIX, Seen
 TICK: Final = 0.02
 SCAN: Final = 0.5
 """Seconds between two searches for new processes."""
+FIRST: Final = 2000 * MS
+"""A new process is left to its start before it is tried whether it can be read."""
 AGAIN: Final = 80 * MS
 OFTEN: Final = 8
 """Looks into one process in a row; then one a second."""
@@ -39,6 +41,7 @@ class Observed:
 
     def __init__(self, view: BoardView) -> None:
         self.view = view
+        self.found = clock()
         self.looks = 0
         self.next = 0
         self.stale_since = 0
@@ -82,6 +85,9 @@ class Observer:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
+        for each in list(self._observed.values()):
+            if each.looking is not None:
+                each.looking.join(1.0)
         self._scan()
 
     def sights(self) -> dict[int, tuple[str, str]]:
@@ -144,9 +150,10 @@ class Observer:
         beat = cells[H_BEAT]
         if not beat or (each.looking is not None and each.looking.is_alive()):
             return
-        if not cells[H_SIGHT]:
+        stale = now - beat >= max(3 * cells[H_TICK], LATE)
+        if not cells[H_SIGHT] and (now - each.found > FIRST or (stale and not late)):
             self._begin(each)
-        elif now - beat < max(3 * cells[H_TICK], LATE):
+        elif not stale:
             each.looks, each.next = 0, 0
         elif not late and now >= each.next and SIGHTS[cells[H_SIGHT]] == "py-spy" and not stopped(each.view.pid):
             each.looks += 1

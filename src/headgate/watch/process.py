@@ -154,7 +154,7 @@ class Watch:
         if self._board is None or clock() - self._board.cells[H_OBSERVER] > FRESH:
             return "late, GIL-blind: nobody looks from outside"
         sight = SIGHTS[self._board.cells[H_SIGHT]]
-        return sight if sight == "py-spy" else f"late, GIL-blind: {_WHY.get(sight, sight)}"
+        return sight or "not tried yet" if sight in ("", "py-spy") else f"late, GIL-blind: {_WHY.get(sight, sight)}"
 
     def facts(self) -> dict[str, Any]:
         """What `headgate status` and the metrics show."""

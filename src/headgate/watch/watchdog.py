@@ -243,7 +243,7 @@ class Watchdog:
 
     def _observed(self, now: int) -> bool:
         cells = self._board.cells
-        return now - cells[H_OBSERVER] < FRESH and SIGHTS[cells[H_SIGHT]] == "py-spy"
+        return now - cells[H_OBSERVER] < FRESH and SIGHTS[cells[H_SIGHT]] in ("", "py-spy")
 
     def _report_gaps(self, now: int) -> None:
         """Held stretches that no busy line accounts for: all lines waited for another thread."""
