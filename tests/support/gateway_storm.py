@@ -241,7 +241,7 @@ class Storm:
         """Says nothing more, and answers no ping: the gateway has to find out."""
         _, writer = await self._socket()
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await asyncio.sleep(self._random.uniform(3, 5))
+        await asyncio.sleep(self._random.uniform(7, 9))
         writer.transport.abort()
 
     async def reset(self) -> None:
