@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.watch import detectors
 from tests.watch import blocks, desk
-from tests.watch.blocks import NAMES, Bench
+from tests.watch.blocks import Bench
 
 
 class Marks(desk.Book):
@@ -46,8 +46,8 @@ def finish(name: str) -> None:
 OPEN: list[str] = []
 
 
-def main(detector: str, kind: str, folder: str, addresses: str) -> None:
-    """Run the desk."""
+def main(detector: str, kind: str, folder: str, addresses: str, names: str) -> None:
+    """Run the desk with these blocks; a detector that raises may end it, and the next desk goes on."""
     warnings.simplefilter("ignore")
     detectors.before(detector)
     bench = Bench(Path(folder), json.loads(addresses))
@@ -56,6 +56,7 @@ def main(detector: str, kind: str, folder: str, addresses: str) -> None:
     def prepared(name: str, bench: Bench) -> None:
         while OPEN:
             mark(OPEN.pop(0), "end")
+        BEGUN.append(name)
         if not KEPT:
             KEPT.append(detectors.inside(detector))
         prepare(name, bench)
@@ -64,12 +65,13 @@ def main(detector: str, kind: str, folder: str, addresses: str) -> None:
 
     vars(desk)["prepare"] = prepared
     with contextlib.suppress(BaseException):
-        desk.DESKS[kind](bench, Marks(Path(folder) / "book"), list(NAMES))
-    for name in [*OPEN, blocks.ELSEWHERE]:
+        desk.DESKS[kind](bench, Marks(Path(folder) / "book"), names.split(","))
+    for name in [*OPEN, *BEGUN[-1:]]:
         mark(name, "end")
 
 
 KEPT: list[object] = []
+BEGUN: list[str] = []
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -69,7 +69,7 @@ class Gaps:
         """By what the watchdog's own thread did: who asks for the interpreter lock wakes again and again."""
         if self._first:  # it has only just begun: the lock was taken before it could turn
             self._first = False
-            return HELD
+            return NO_CPU if self._last.queued >= late // 2 else HELD
         if _WHO is None:
             return HELD if queued < late // 2 else NO_CPU
         if not stood_still(late, slept, int(sys.getswitchinterval() * 1e9)):

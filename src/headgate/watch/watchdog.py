@@ -230,7 +230,8 @@ class Watchdog:
     def _account(self, stall: Stall, line: Line, before: Reading | None, now: int) -> None:
         """What the line's thread and the process did in the meantime, by their own accounts."""
         after = line.thread.read(now)
-        if before is not None and before.at <= stall.begin + stall.length // 4:
+        near = max(5 * self._rules.tick, stall.length // 4)
+        if before is not None and abs(before.at - stall.begin) <= near:
             stall.cpu = min(stall.length, after.cpu - before.cpu)
             stall.queued = min(stall.length, after.queued - before.queued)
         else:  # nobody looked at the thread before: what ran while nobody else could was it
