@@ -229,10 +229,17 @@ class Ledger:
         async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
             while not one.ended:
                 answer = await http.get(address, params={"live": "long-poll", "offset": one.offset})
+                if answer.status_code == 410:
+                    one.truncated.append(answer.json()["reason"])
+                    one.offset = answer.headers["stream-next-offset"]
+                    continue
                 if answer.status_code not in (200, 204):
                     return
+                if told := answer.headers.get("stream-truncated"):
+                    one.truncated.append(told)
                 after = answer.headers["stream-next-offset"]
-                for at, data in enumerate(answer.json() if answer.status_code == 200 else (), int(one.offset) + 1):
+                rows = answer.json() if answer.status_code == 200 else []
+                for at, data in enumerate(rows, int(after) - len(rows) + 1):
                     one.take(f"{at:016d}", "message", data, terminal=False)
                 assert one.offset == after
                 one.ended = answer.headers.get("stream-closed") == "true"
