@@ -90,13 +90,14 @@ def _follow(app: Celery) -> None:
     def revoked(request: Any = None, **_: Any) -> None:
         _tell(request.id, NewEvent("cancelled", {}, terminal=True))
 
-    # A signal would forget functions that nobody else holds.
-    signals.before_task_publish.connect(published, weak=False)
-    signals.task_prerun.connect(begins, weak=False)
-    signals.task_success.connect(succeeded, weak=False)
-    signals.task_failure.connect(failed, weak=False)
-    signals.task_retry.connect(again, weak=False)
-    signals.task_revoked.connect(revoked, weak=False)
+    # Signals belong to the process, not to an app: two apps, or one that is made twice, must not tell twice. And a
+    # signal would forget functions that nobody else holds.
+    signals.before_task_publish.connect(published, weak=False, dispatch_uid="headgate.follow")
+    signals.task_prerun.connect(begins, weak=False, dispatch_uid="headgate.follow")
+    signals.task_success.connect(succeeded, weak=False, dispatch_uid="headgate.follow")
+    signals.task_failure.connect(failed, weak=False, dispatch_uid="headgate.follow")
+    signals.task_retry.connect(again, weak=False, dispatch_uid="headgate.follow")
+    signals.task_revoked.connect(revoked, weak=False, dispatch_uid="headgate.follow")
 
 
 def _tell(task_id: str, event: NewEvent) -> None:

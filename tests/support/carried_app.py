@@ -90,7 +90,7 @@ class Carried:
 
     def start_worker(self, *command: str, env: dict[str, str] | None = None) -> Process:
         """A worker as its owner starts it."""
-        given = {"HEADGATE_SECRET": "0" * 64, "HEADGATE_JOB_LEASE": "4", "PYTHONUNBUFFERED": "1", **(env or {})}
+        given = {"HEADGATE_SECRET": "0" * 64, "HEADGATE_JOB_LEASE": f"{self.settings.job_lease:g}", "PYTHONUNBUFFERED": "1", **(env or {})}
         name = f"worker{len(self.workers)}"
         worker = Process(name, [sys.executable, "-m", *command], self.folder, env=given, cwd=self.folder)
         self.workers.append(worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -77,6 +78,8 @@ class StreamKeeper:
         """Append under conditions; see `Streams.write`."""
         if name.startswith(PREFIX):
             raise StreamError(f"{name} is a job's stream: only the job itself appends to it, by progress and log")
+        # A commit whose answer was lost with the connection is asked for again, and must not append again.
+        token = token or os.urandom(12)
         for _ in range(ATTEMPTS):
             seen = await self._see(name, asked.producer)
             if not isinstance(seen, Seen) and asked.spec is None:
@@ -167,7 +170,7 @@ class StreamKeeper:
         if outcome is Outcome.DUPLICATE and place.state.spec.ttl is not None:
             await self._run("touch", [name, self._expiry(place)])
         if outcome is not Outcome.APPENDED:
-            if token and (last := await self._run("appended", [token])):
+            if last := await self._run("appended", [token]):
                 return Written(outcome=Outcome.APPENDED, last=last, ended=place.ended)
             epoch, seq = place.known or (0, -1)
             return Written(outcome=outcome, last=place.tail, ended=place.ended, epoch=epoch, seq=seq)
@@ -190,7 +193,7 @@ class StreamKeeper:
                 False if producer is None else producer.id,
                 known,
                 rules.MOST_PRODUCERS,
-                token or False,
+                token,
             ],
         )
         if last < 0:

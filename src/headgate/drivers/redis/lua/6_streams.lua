@@ -45,10 +45,8 @@ end
 -- the last offset, or -1 if the stream has changed since it was seen.
 function ops.write(a)
   local name = a[1]
-  if a[11] then
-    local done = call('GET', P .. 'tok:' .. a[11])
-    if done then return tonumber(done) end
-  end
+  local done = call('GET', P .. 'tok:' .. a[11])
+  if done then return tonumber(done) end
   if not is_as_seen(name, a[2]) then return -1 end
   if a[2] == 0 then fresh(name, a[3], a[6]) end
   local meta, key, events, size = P .. 'm:' .. name, P .. 's:' .. name, {}, 0
@@ -61,7 +59,7 @@ function ops.write(a)
   call('HINCRBY', meta, 'ver', 1)
   call('ZADD', P .. 'sexp', a[6], name)
   if a[8] then remember(name, a[8], a[9], a[10]) end
-  if a[11] then call('SET', P .. 'tok:' .. a[11], last, 'EX', 3600) end
+  call('SET', P .. 'tok:' .. a[11], last, 'EX', 60)
   keep_within(key, meta, last, #events, size, a[7][1], a[7][2])
   if a[7][3] > 0 then
     call('HSET', meta, 'age', a[7][3])
