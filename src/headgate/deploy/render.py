@@ -67,10 +67,10 @@ def render(plan: Plan) -> list[File]:
 def _files(plan: Plan) -> Iterator[File]:
     name = plan.name
     units = f"root/{UNIT_FOLDER}"
-    common = _render("common.j2", plan, hardening=_hardening(plan))
+    rest = _render("service-rest.j2", plan, hardening=_hardening(plan))
     yield _file(f"{units}/{name}.socket", "socket.j2", plan)
-    yield _file(f"{units}/{name}-web.service", "web.service.j2", plan, common=common)
-    yield _file(f"{units}/{name}-jobs.service", "jobs.service.j2", plan, common=common)
+    yield _file(f"{units}/{name}-web.service", "web.service.j2", plan, rest=rest)
+    yield _file(f"{units}/{name}-jobs.service", "jobs.service.j2", plan, rest=rest)
     for title, cpu, io, low, high, top, what in _SLICES:
         yield _file(
             f"{units}/{name}-{title}.slice",
