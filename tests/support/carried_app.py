@@ -90,7 +90,9 @@ class Carried:
 
     def start_worker(self, *command: str, env: dict[str, str] | None = None) -> Process:
         """A worker as its owner starts it."""
-        given = {"HEADGATE_SECRET": "0" * 64, "HEADGATE_JOB_LEASE": f"{self.settings.job_lease:g}", "PYTHONUNBUFFERED": "1", **(env or {})}
+        lease = f"{self.settings.job_lease:g}"
+        ours = {"HEADGATE_SECRET": "0" * 64, "HEADGATE_JOB_LEASE": lease, "PYTHONUNBUFFERED": "1"}
+        given = {**ours, **(env or {})}
         name = f"worker{len(self.workers)}"
         worker = Process(name, [sys.executable, "-m", *command], self.folder, env=given, cwd=self.folder)
         self.workers.append(worker)
