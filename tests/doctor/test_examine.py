@@ -18,9 +18,9 @@ from headgate.doctor import gather
 from headgate.doctor.case import Case
 from headgate.doctor.examine import Examination, examine, ignored_by_project
 from headgate.doctor.model import Change, Finding, Place
-from headgate.readers.commands import Server
 from headgate.doctor.report import as_json, as_sarif, diff
 from headgate.doctor.rules import RULES
+from headgate.readers.commands import Server
 from tests.doctor.deployments import nginx, unit
 from tests.support.postgres import Postgres
 from tests.support.redis import Redis

@@ -39,14 +39,8 @@ class StandIn:
         with open("diary", "a") as diary:
             diary.write(f"{self.place} {self.child.generation} {os.getpid()} {line}\n")
 
-    async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
-        self.note(f"start replaces={self.child.replaces}")
-        if self.has("counts"):
-            self.note(f"processes={os.environ.get('HEADGATE_PROCESSES')}")
-        if self.has("recycles") and not self.child.replaces:
-            ready()
-            self.child.flush(5.0)
-            return
+    async def _boot(self) -> None:
+        """What goes wrong before a process serves."""
         if self.has("raises"):
             raise RuntimeError("the database is away")
         if self.has("imports"):
@@ -55,6 +49,16 @@ class StandIn:
             os._exit(7)
         if self.has("boots-slowly"):
             await asyncio.sleep(3600)
+
+    async def run(self, ready: Callable[[], None], stop: StopSignal) -> None:
+        self.note(f"start replaces={self.child.replaces}")
+        if self.has("counts"):
+            self.note(f"processes={os.environ.get('HEADGATE_PROCESSES')}")
+        if self.has("recycles") and not self.child.replaces:
+            ready()
+            self.child.flush(5.0)
+            return
+        await self._boot()
         ready()
         self.note("ready")
         self.child.report({"answer": 42})

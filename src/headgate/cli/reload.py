@@ -20,8 +20,9 @@ def reload(data: str | None, gateways: bool, chdir: str | None) -> None:
     """Start a new generation of app and job workers and let the old one finish its work.
 
     No socket is closed; with --gateways, after an upgrade of Headgate itself, the old gateways ask their clients to
-    connect again (close code 1012), some at a time, over the setting move_timeout. When the new code does not start, the old goes on serving, the reason is shown and
-    the exit code is 1. Settings are read at the start alone: changing them takes a new `headgate run`.
+    connect again (close code 1012), some at a time, over the setting move_timeout. When the new code does not start,
+    the old goes on serving, the reason is shown and the exit code is 1. Settings are read at the start alone:
+    changing them takes a new `headgate run`.
     """
     settings = loaded({"data": data}, chdir).settings
     reply = ask_supervisor(settings, Question("reload", gateways=gateways), 2 * settings.boot_timeout + 10)

@@ -56,7 +56,8 @@ class Gaps:
         switches, reading = _switches(), self._thread.read(now)
         slept, queued = switches - self._switches, reading.queued - self._last.queued
         self._switches, self._last = switches, reading
-        cpu, self._cpu = time.process_time_ns() - self._cpu, time.process_time_ns()
+        process = time.process_time_ns()
+        cpu, self._cpu = process - self._cpu, process
         late = now - last - self._tick
         if late < max(2 * self._tick, 30 * MS):
             self._first = False

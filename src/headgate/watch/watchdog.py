@@ -68,8 +68,8 @@ class Rules:
     """Turns between two looks at handlers' threads, of which there may be a thousand."""
 
     def __post_init__(self) -> None:
-        self.tick = max(2 * MS, min(20 * MS, self.limit // 5, self.handler_limit // 5))
-        self.stride = max(1, min(10, self.handler_limit // 5 // self.tick))
+        self.tick = max(2 * MS, min(25 * MS, self.limit // 4, self.handler_limit // 4))
+        self.stride = max(1, min(10, self.handler_limit // 4 // self.tick))
 
 
 class Watchdog:
@@ -181,7 +181,7 @@ class Watchdog:
             self._finish(line, begin, end, None, now)
         if not since:
             if line.kind != "thread":  # a thread's account is taken when it has been at something for long
-                line.last = line.thread.read(now)
+                line.last = line.thread.read_again(now, line.last)
             return
         if line.open is None:
             if now - since < line.limit // 2:

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from headgate.cli.main import COMMANDS, LazyGroup, cli
+from headgate.cli.lazy import LazyGroup
+from headgate.cli.main import COMMANDS, cli
 
 
 def headgate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -155,5 +155,5 @@ def test_another_file_may_be_named(tmp_path: Path) -> None:
     loaded = load(folder=tmp_path, environ={"HEADGATE_CONFIG": str(tmp_path / "shop.toml")})
     assert (loaded.settings.workers, loaded.settings.threads) == (5, 8)
     assert loaded.origins["workers"] == str(tmp_path / "shop.toml")
-    with pytest.raises(ConfigError, match="HEADGATE_CONFIG names nowhere.toml, and there is no such file"):
+    with pytest.raises(ConfigError, match=r"HEADGATE_CONFIG names nowhere\.toml, and there is no such file"):
         load(folder=tmp_path, environ={"HEADGATE_CONFIG": "nowhere.toml"})
