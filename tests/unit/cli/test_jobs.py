@@ -46,6 +46,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> None:
             )
 
     monkeypatch.setattr(choose, "open_engine", lambda *_: Engine())
+    monkeypatch.setenv("HEADGATE_BROKER", "unix:/run/stand-in.sock")  # no file is looked for beforehand
 
 
 @pytest.fixture(autouse=True)
