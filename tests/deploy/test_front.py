@@ -76,6 +76,7 @@ class Front:
 
     def __init__(self, server: Headgate, port: int, certificate: Path) -> None:
         self.server = server
+        self.certificate = certificate
         self.url = f"https://127.0.0.1:{port}"
         self.ws_url = f"wss://127.0.0.1:{port}/ws"
         self.trust = ssl.create_default_context(cafile=str(certificate))
@@ -88,10 +89,10 @@ class Front:
         return connect(self.ws_url, ssl=self.trust, server_hostname="shop.example.com", proxy=None)
 
 
-@pytest.fixture(params=["el9", "el10"])
-def front(request: pytest.FixtureRequest, workdir: Path) -> Iterator[Front]:
+def behind_nginx(system: str, source: str, workdir: Path) -> Iterator[Front]:
+    """The app under Headgate, behind nginx as it was rendered for the system."""
     settings = Settings(gateways=1, max_body=UPLOAD)
-    plan: Plan = make("app:app", "shop.example.com", release(request.param), settings, name="shop")
+    plan: Plan = make("app:app", "shop.example.com", release(system), settings, name="shop")
     write(render(plan), workdir / "d")
     http, https = free_port(), free_port()
     main = nginx_configuration(workdir / "d/root", plan, http, https)
@@ -99,7 +100,7 @@ def front(request: pytest.FixtureRequest, workdir: Path) -> Iterator[Front]:
         main.write_text(f"user root;\n{main.read_text()}")
     home = workdir / "h"
     home.mkdir()
-    (home / "app.py").write_text(APP)
+    (home / "app.py").write_text(source)
     listening = f"unix:{main.parent}/http.sock"
     config = (workdir / "d/root/etc/shop/headgate.toml").read_text()
     (home / "headgate.toml").write_text(config.replace("unix:/run/shop/http.sock", listening))
@@ -113,6 +114,11 @@ def front(request: pytest.FixtureRequest, workdir: Path) -> Iterator[Front]:
             yield made
         finally:
             nginx.stop()
+
+
+@pytest.fixture(params=["el9", "el10"])
+def front(request: pytest.FixtureRequest, workdir: Path) -> Iterator[Front]:
+    yield from behind_nginx(request.param, APP, workdir)
 
 
 def _answers(front: Front) -> bool:
@@ -151,6 +157,18 @@ def test_sockets_and_jobs_come_through(front: Front) -> None:
         where = accepted.headers["Location"]
         done = until(lambda: _finished(client.get(where).json()), "the job", 60, every=0.2)
         assert done["result"] == {"steps": 20}
+
+
+def test_events_come_through_as_they_are_made(front: Front) -> None:
+    """Server-sent events of a job that still runs: nginx holds none of them back until the end."""
+    with front.client() as client:
+        stream = client.post("/jobs").json()["stream"]
+        with client.stream("GET", stream, headers={"Accept": "text/event-stream"}) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            lines = response.iter_lines()
+            first = next(line for line in lines if "progress" in line)
+            assert "result" not in first
+            assert any("result" in line for line in lines)
 
 
 def _finished(job: dict[str, Any]) -> dict[str, Any]:

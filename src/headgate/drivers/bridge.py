@@ -41,8 +41,10 @@ class _Call(Generic[T]):
             self._task.cancel()
 
     def fail(self, error: BaseException) -> None:
-        self._error = error
-        self._done.release()
+        """Once the loop has ended; a call that has ended with it keeps its own outcome."""
+        if self._task is None or not self._task.done():
+            self._error = error
+            self._done.release()
 
     def wait(self, timeout: float | None) -> T:
         """In the calling thread."""

@@ -6,9 +6,14 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from typing import Final
 
 _WATCHED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+_LOOKS: Final = 5
+_BETWEEN_LOOKS: Final = 0.02
+"""Seconds."""
 
 
 class SignalQueue:
@@ -30,7 +35,14 @@ class SignalQueue:
 
     def terminal_is_gone(self) -> bool:
         """Whether a SIGHUP means that the terminal was closed, and not that somebody wants a reload."""
-        return self._had_terminal and not _has_terminal()
+        if not self._had_terminal:
+            return False
+        # The signal may come a moment before the terminal is taken away.
+        for _ in range(_LOOKS):
+            if not _has_terminal():
+                return True
+            time.sleep(_BETWEEN_LOOKS)
+        return False
 
     def close(self) -> None:
         signal.set_wakeup_fd(self._wakeup_before)

@@ -51,15 +51,17 @@ def advice(incident: Incident, inner: Stack = ()) -> str:
     if fixed:
         return fixed
     words = f"{incident.call} {' '.join(frame.function for frame in inner)}"
+    libraries = {module(frame.file).partition(".")[0] for frame in inner}
     if incident.cause == model.GIL:
         return "another thread kept the interpreter lock: run that work in a process of its own, or in a job"
-    if incident.cause == model.COMPUTING:
+    # Many quick statements in a row take as much CPU as they wait: it is the driver's loop all the same.
+    if incident.cause == model.COMPUTING and not (incident.kind in _GREEN and libraries & _DRIVERS.keys()):
         return _computing(incident, words)
     if incident.kind == "thread":
         return _thread(incident)
     if incident.cause == model.LOCK:
         return _lock(incident)
-    return _blocking(incident, words, {module(frame.file).partition(".")[0] for frame in inner})
+    return _blocking(incident, words, libraries)
 
 
 def _computing(incident: Incident, words: str) -> str:
