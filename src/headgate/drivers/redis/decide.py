@@ -54,13 +54,26 @@ class Decisions:
         await self._each(list(rest), decide)
         return [flags.get(at, False) for at in range(len(settlements))]
 
-    async def lose(self, begun: Mapping[str, bool], worker: str | None = None) -> int:
-        """Claims whose holder is gone, and whether each had been begun; of one worker alone, if it is named."""
+    async def lose(
+        self, begun: Mapping[str, bool], worker: str | None = None, *, epochs: Mapping[str, int] | None = None
+    ) -> int:
+        """Claims whose holder is gone.
+
+        Args:
+            begun: the jobs, and whether each had been begun.
+            worker: only its claims, if it is named.
+            epochs: of the claims that are meant: one that was made later belongs to somebody who lives.
+
+        Returns:
+            How many were lost.
+        """
         done = 0
 
         def decide(stood: Stood) -> tuple[Step, dict[str, Any]] | None:
             nonlocal done
             if stood.state is not JobState.RUNNING or (worker is not None and stood.worker != worker):
+                return None
+            if epochs is not None and stood.epoch != epochs[stood.id]:
                 return None
             done += 1
             return lifecycle.lost(stood.standing, stood.worker or "a job worker", begun=begun[stood.id]), {

@@ -95,8 +95,9 @@ class Upkeep:
         name, facts = self._member() if self._member is not None else (False, False)
         following, more, over, late, crons, now, out = await self._run("tick", [self._lease, AT_ONCE, name, facts])
         if over:
-            pairs = zip(over[::2], over[1::2], strict=True)
-            await self._decisions.lose({job.decode(): bool(begun) for job, begun in pairs})
+            jobs = [job.decode() for job in over[::3]]
+            begun = dict(zip(jobs, map(bool, over[2::3]), strict=True))
+            await self._decisions.lose(begun, epochs=dict(zip(jobs, map(int, over[1::3]), strict=True)))
         if late:
             await self._decisions.overdue([job.decode() for job in late])
         for name, moment, raw in zip(crons[::3], crons[1::3], crons[2::3], strict=True):

@@ -34,10 +34,11 @@ end
 local function expired(most)
   local found = {}
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'lease', '-inf', NOW, 'LIMIT', 0, most)) do
-    local worker = call('HGET', job_key(id), 'w')
-    if worker then
-      local oldest = call('ZRANGE', P .. 'w:' .. worker, 0, 0)[1]
+    local v = call('HMGET', job_key(id), 'w', 'ep')
+    if v[1] then
+      local oldest = call('ZRANGE', P .. 'w:' .. v[1], 0, 0)[1]
       found[#found + 1] = id
+      found[#found + 1] = v[2]
       found[#found + 1] = oldest == id and 1 or 0
     else
       call('ZREM', P .. 'lease', id)
@@ -56,7 +57,7 @@ local function earliest()
 end
 
 -- tick {lease, most, member, facts}: do what is due. Returns {seconds to the next thing or '', more, expired
--- [id, begun, …], overdue ids, crons [name, moment, cron, …], now, carriers that have tickets to send}.
+-- [id, epoch, begun, …], overdue ids, crons [name, moment, cron, …], now, carriers that have tickets to send}.
 function ops.tick(a)
   local most = a[2]
   if a[3] then call('HSET', P .. 'members', a[3], pack({NOW, a[4]})) end
@@ -84,7 +85,7 @@ function ops.tick(a)
     if call('ZCOUNT', P .. 'out:' .. name, '-inf', NOW) > 0 then out[#out + 1] = name end
   end
   local first = earliest()
-  local more = (done >= most or #over >= 2 * most or #late >= most) and 1 or 0
+  local more = (done >= most or #over >= 3 * most or #late >= most) and 1 or 0
   return {first and fmt('%.6f', first - NOW) or '', more, over, late, crons, fmt('%.6f', NOW), out}
 end
 
