@@ -15,6 +15,8 @@ from headgate.deploy.releases import RELEASES, release
 from headgate.deploy.render import render
 from headgate.deploy.takeover import Old, read, settings_with
 
+REDIS = Settings(broker="rediss://user:p%40ss@queue:6379/0")
+
 
 def plan(system: str = "el9", **more: object) -> Plan:
     return make("shop:app", "shop.example.com", release(system), Settings(gateways=2), **more)  # type: ignore[arg-type]
@@ -71,7 +73,8 @@ def test_jobs_have_a_slice_of_their_own_and_find_the_broker() -> None:
     weights = [int(unit(plan(), f"shop-{each}.slice").split("CPUWeight=")[1].split()[0]) for each in ("web", "jobs")]
     assert weights[0] >= 10 * weights[1]
     redis = make("shop:app", "a.example", release("el9"), Settings(broker="redis://queue:6379/0"))
-    assert "--broker redis://queue:6379/0" in unit(redis, "shop-jobs.service")
+    assert "--broker" not in unit(redis, "shop-jobs.service"), "its address may hold a password; it is in headgate.toml"
+    assert 'broker = "redis://queue:6379/0"' in files(redis)["root/etc/shop/headgate.toml"]
     assert "--roles gateway,app" in unit(redis, "shop-web.service")
     assert not [path for path in files(redis) if "backup" in path]
 
@@ -98,6 +101,12 @@ def test_no_secret_setting_is_written() -> None:
         ({"name": "Shop"}, "cannot be the name"),
         ({"name": "root"}, "cannot be the name"),
         ({"static": {"static": "/x"}}, "write it as"),
+        ({"static": {"/static": "/opt/shop/static"}}, "with a slash at both"),  # would let /static../ out
+        ({"static": {"/static/": "/opt/shop static;"}}, "write it as"),
+        ({"environment": {"A": "x\nExecStartPre=/bin/sh"}}, "a line break"),
+        ({"secrets": ("a:/etc/shadow",)}, "no name of a credential"),
+        ({"name": "a--b"}, "cannot be the name"),
+        ({"name": "shop-"}, "cannot be the name"),
         ({"environment": {"A B": "x"}}, "no name of an environment variable"),
     ],
 )
@@ -144,3 +153,42 @@ def test_what_somebody_has_set_counts_more_than_the_old_deployment(tmp_path: Pat
 def test_a_file_of_another_kind_is_noted(tmp_path: Path) -> None:
     (tmp_path / "strange.conf").write_text("some words;\n")
     assert "neither gunicorn" in read([tmp_path / "strange.conf"]).notes[0]
+
+
+def test_a_brokers_password_is_read_by_the_service_alone() -> None:
+    made = {str(file.path): file for file in render(make("shop:app", "a.example", release("el9"), REDIS))}
+    assert [path for path, file in made.items() if "p%40ss" in file.text] == ["root/etc/shop/headgate.toml"]
+    assert made["root/etc/shop/headgate.toml"].mode == 0o640
+    tmpfiles = made["root/etc/tmpfiles.d/shop.conf"].text
+    assert "z /etc/shop/headgate.toml 0640 root shop" in tmpfiles
+    for shared in ("offload", "secret"):
+        assert f"L /var/lib/shop/jobs/{shared} - - - - /var/lib/shop/{shared}" in tmpfiles
+
+
+def test_values_of_variables_reach_the_process_as_they_are() -> None:
+    value = 'say "hi" 100% \\o/'
+    web = unit(plan(environment={"GREETING": value}), "shop-web.service")
+    line = next(line for line in web.splitlines() if "GREETING" in line)
+    assert line == 'Environment="GREETING=say \\"hi\\" 100%% \\\\o/"'
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["DB_URI=postgresql://u:hunter2@db/shop", "MAIL_PASS=hunter2", "AWS_CREDENTIALS=hunter2", "Q=redis://:hunter2@q/0"],
+)
+def test_no_password_is_taken_over(variable: str, tmp_path: Path) -> None:
+    (tmp_path / "s.service").write_text(f"[Service]\nEnvironment={variable}\nExecStart=/usr/bin/gunicorn shop:app\n")
+    old = read([tmp_path / "s.service"])
+    assert (old.environment, len(old.secrets)) == ({}, 1)
+    assert "hunter2" not in "".join(old.notes)
+
+
+def test_a_secret_setting_is_told() -> None:
+    told = make("shop:app", "a.example", release("el9"), Settings(secret="s" * 40)).notes
+    assert "set HEADGATE_SECRET for both services" in told[0]
+
+
+def test_selinux_allows_the_transition_under_no_new_privileges() -> None:
+    policy = files(plan())["selinux/shop.te"]
+    assert "NoNewPrivileges=yes" in unit(plan(), "shop-web.service")
+    assert "allow init_t shop_t:process2 { nnp_transition nosuid_transition };" in policy

@@ -119,6 +119,7 @@ def test_the_backup_copies_a_database_that_is_written_to(tmp_path: Path) -> None
         database.execute("INSERT INTO job VALUES (1)")
         database.commit()
         database.execute("INSERT INTO job VALUES (2)")  # a writer in the middle of its work
+        (copies / "2020-01-04T000000.partial").mkdir(parents=True)  # of a copy that a crash has cut off
         for number in range(3):
             (copies / f"2020-01-0{number + 1}T000000").mkdir(parents=True)
         command = [sys.executable, str(program), str(data), str(copies), "--keep", "2"]

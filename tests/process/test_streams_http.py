@@ -79,6 +79,22 @@ def test_a_signed_address_reads_its_stream_and_nothing_else(server: Headgate) ->
     assert ask(server, told["write"]).json == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
+def test_what_a_shared_cache_and_a_browser_are_told(server: Headgate) -> None:
+    token = appended(server, "secret/kept", 1)["url"].partition("token=")[2]
+    bearer = ask(server, "/-/streams/secret/kept", authorization=f"Bearer {token}")
+    assert bearer.headers["cache-control"].startswith("private"), "the address alone says nothing of the token"
+    assert "sandbox" in bearer.headers["content-security-policy"]
+
+
+def test_who_may_write_one_stream_cannot_copy_another_into_it(server: Headgate) -> None:
+    appended(server, "secret/salaries", {"salary": 1})
+    fork = {"stream-forked-from": "/-/streams/secret/salaries"}
+    assert ask(server, "/-/streams/open/mine", "PUT", **fork).status == 404
+    assert ask(server, "/-/streams/open/mine").status == 404
+    token = ask(server, "/append/secret/salaries", "POST", [2]).json["url"].partition("token=")[2]
+    assert ask(server, f"/-/streams/open/mine?token={token}", "PUT", **fork).status == 201
+
+
 def test_a_guess_is_answered_alike_whether_there_is_a_stream_or_not(server: Headgate) -> None:
     appended(server, "secret/there", 1)
     token = "x" * 40

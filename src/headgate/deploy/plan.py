@@ -12,7 +12,10 @@ from headgate.config.app import check
 from headgate.config.settings import Settings
 from headgate.deploy.releases import Release
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+_NAME: Final = re.compile(r"[a-z](?:[a-z0-9_]|-(?=[a-z0-9_])){0,30}")
+_SECRET_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_FOLDER: Final = re.compile(r"/[A-Za-z0-9._~/-]*")
+"""What nginx and systemd read as a path without quotes."""
 _DOMAIN: Final = re.compile(
     r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 )
@@ -188,11 +191,22 @@ def make(
     if _DOMAIN.fullmatch(domain.lower()) is None:
         raise ConfigError(f"--domain {domain!r} is no host name; write it as in shop.example.com.")
     for prefix, folder in (static or {}).items():
-        if not prefix.startswith("/") or not folder.startswith("/"):
-            raise ConfigError(f"--static {prefix}={folder}: write it as /static/=/opt/{chosen}/app/static.")
-    for key in environment or {}:
+        # Without its last slash, a prefix would let `/static../` out of the folder.
+        if not (prefix.endswith("/") and _FOLDER.fullmatch(prefix) and _FOLDER.fullmatch(folder)):
+            raise ConfigError(
+                f"--static {prefix}={folder}: write it as /static/=/opt/{chosen}/app/static, the prefix with a slash at "
+                "both ends, and both of letters, digits and . _ ~ - alone."
+            )
+    for key, value in (environment or {}).items():
         if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) is None:
             raise ConfigError(f"{key!r} is no name of an environment variable.")
+        if any(ord(sign) < 32 for sign in value):
+            raise ConfigError(f"the value of {key} has a line break or another control character.")
+    for secret in secrets:
+        if _SECRET_NAME.fullmatch(secret) is None:
+            raise ConfigError(f"{secret!r} is no name of a credential: letters, digits, _ . and -.")
+    if settings.secret:
+        notes = (*notes, "the setting secret is not written to a file; set HEADGATE_SECRET for both services")
     return Plan(
         app,
         chosen,

@@ -89,7 +89,9 @@ def _files(plan: Plan) -> Iterator[File]:
         yield _file(f"{units}/{name}-backup.service", "backup.service.j2", plan, hardening=_hardening(plan))
         yield _file(f"{units}/{name}-backup.timer", "backup.timer.j2", plan)
         yield _file(f"root{plan.home}/bin/backup.py", "backup.py.j2", plan, mode=0o755)
-    yield _file(f"root{plan.etc}/headgate.toml", "headgate.toml.j2", plan, settings=list(_changed(plan.settings)))
+    yield _file(
+        f"root{plan.etc}/headgate.toml", "headgate.toml.j2", plan, 0o640, settings=list(_changed(plan.settings))
+    )
     yield _file(f"root/etc/nginx/conf.d/{name}.conf", "nginx.conf.j2", plan)
     yield _file(f"root/etc/sysctl.d/60-{name}.conf", "sysctl.conf.j2", plan)
     yield _file(f"root/etc/sysusers.d/{name}.conf", "sysusers.conf.j2", plan)

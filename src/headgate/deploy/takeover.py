@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ from headgate.config.settings import Settings
 from headgate.readers import commands, nginx, units
 from headgate.readers.value import Value, seconds
 
-_SECRET: Final = ("SECRET", "PASSWORD", "PASSWD", "TOKEN", "KEY", "DATABASE_URL", "DSN")
+_SECRET: Final = re.compile("SECRET|PASS|TOKEN|KEY|CREDENTIAL|DATABASE_UR[IL]|DSN", re.IGNORECASE)
+_IN_ADDRESS: Final = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+"""A password within an address."""
 _NO_PLACE: Final = {
     "worker_class": "Headgate finds out itself how the app wants to be run",
     "worker_connections": "sockets are bounded by max_connections, for each gateway",
@@ -88,14 +91,14 @@ def _unit(old: Old, unit: units.Unit) -> None:
         else:
             old.notes.append(f"{server.place}: {server.kind} workers; make their functions jobs, or keep them beside")
     for name, value in unit.environment().items():
-        if any(word in name.upper() for word in _SECRET):
+        if _SECRET.search(name) or _IN_ADDRESS.search(value.text):
             old.secrets = (*old.secrets, name.lower())
             old.notes.append(
                 f"{value.place}: {name} is a secret; put it into /etc/NAME/credentials/{name.lower()}, and let the app "
                 "read it from $CREDENTIALS_DIRECTORY"
             )
         elif name not in ("PATH", "VIRTUAL_ENV", "PYTHONUNBUFFERED", "WEB_CONCURRENCY"):
-            old.environment[name] = value.text
+            old.environment[name] = value.text.replace("%%", "%")  # what a unit writes for one
     for value in unit.all("Service", "EnvironmentFile"):
         old.notes.append(f"{value.place}: EnvironmentFile={value.text}; name its variables with --env and --secret")
 

@@ -54,7 +54,7 @@ class Peek:
             return None
         try:
             return self._decode(data)
-        except (msgspec.DecodeError, UnicodeEncodeError):
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):  # the last: thousands of brackets
             return None
 
 

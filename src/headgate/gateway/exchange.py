@@ -274,7 +274,7 @@ class Exchange:
             case _:
                 stream = link.streams.get(message.stream)
                 if stream is not None:
-                    stream.take(message)
+                    _safely(link, stream.take, message)
 
     def _bounced(self, link: WorkerLink, message: Bounce) -> None:
         task = link.streams.pop(message.stream, None)
@@ -315,4 +315,12 @@ class Exchange:
             assert isinstance(work, Task)
             self.expired += 1
             self.limited["queue_age" if work.lane == FAST else "slow_queue_age"] += 1
-            work.expired()
+            _safely(None, work.expired)
+
+
+def _safely(link: WorkerLink | None, step: Callable[..., object], *args: Any) -> None:
+    """One stream's step: what goes wrong in it must not cost the link, and with it every other stream of the worker."""
+    try:
+        step(*args)
+    except Exception:
+        log.exception("a step of a stream%s failed", f" of {link.name}" if link is not None else "")

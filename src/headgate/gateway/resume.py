@@ -17,6 +17,8 @@ from headgate.gateway.follows import Told, end
 
 OURS: Final = '{"headgate":'
 _OFFSET: Final = re.compile(r"\d{1,16}")
+MOST: Final = 200
+"""Streams that one message resumes: as many as a connection may follow."""
 
 
 class _Said(msgspec.Struct):
@@ -64,7 +66,7 @@ def take(connection: Resuming, capabilities: Capabilities | None, data: str) -> 
     """Do what a client's message to the gateway asks for."""
     try:
         said = _decode(data)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:
         connection.json({"headgate": "error", "error": "malformed", "message": str(exc)})
         return
     if said.headgate == "ping":
@@ -76,6 +78,10 @@ def take(connection: Resuming, capabilities: Capabilities | None, data: str) -> 
 
 
 def _resume(connection: Resuming, capabilities: Capabilities, streams: dict[str, tuple[str, str]]) -> None:
+    if len(streams) > MOST:
+        message = f"at most {MOST} streams can be resumed by one message"
+        connection.json({"headgate": "error", "error": "too_many", "message": message})
+        return
     if not connection.resumes:
         connection.resumes = True
         connection.announce_all()

@@ -104,13 +104,14 @@ def session_of(handler: str, options: dict[str, Any], headers: list[tuple[bytes,
         options, headers: of the app's acceptance.
         query: of the handshake.
     """
-    told = options.get("session")
+    told, whose = options.get("session"), "app"
     if told is None:
         told = next((value.decode("latin-1") for name, value in headers if name == b"x-headgate-session"), None)
     if told is None:
-        told = _asked_for(query)
+        # Apart from the app's names: a client must not ask for the one that the app has given somebody else.
+        told, whose = _asked_for(query), "client"
     told = str(told)[:LONGEST]
-    return f"{handler} {told}" if told else ""
+    return f"{handler} {whose} {told}" if told else ""
 
 
 def _asked_for(query: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 import headgate
+from headgate.config.explain import masked
 from headgate.config.settings import Settings
 from headgate.supervisor import channel, events, folder, sockets, system, watching
 from headgate.supervisor.advice import given_up
@@ -262,7 +263,7 @@ class Supervisor:
             "app": self._settings.app,
             "addresses": list(seen),
             "data": str(self._folder.root),
-            "broker": self._settings.broker,
+            "broker": masked(self._settings.broker),
             "queues": list(self._settings.queues),
             "processes": [self._process(number, now) for number in self._crew.runs],
         }

@@ -44,3 +44,9 @@ def test_a_number_that_no_float_holds_is_no_id() -> None:
     peek = Peek(["type"])
     assert peek.id('{"type": "x", "id": 1e999}') is None
     assert peek.event('{"type": "x", "id": 1e999}') == "x"
+
+
+def test_thousands_of_brackets_are_a_message_without_a_name() -> None:
+    deep = '{"event":"x","a":' + "[" * 3000 + "]" * 3000 + "}"
+    assert PEEK.event(deep) in (None, "x")
+    assert PEEK.id(deep) is None

@@ -103,3 +103,14 @@ def test_a_worker_with_more_slots_begins_what_waits_and_with_fewer_nothing_new(
     assert [one.begun for one in work] == [1, 1, 1, 0, 0], "one runs still"
     exchange.end(work[2], "GET /x", 0.02)
     assert [one.begun for one in work] == [1, 1, 1, 1, 0]
+
+
+def test_what_goes_wrong_in_a_stream_costs_nobody_else(exchange: Exchange, worker: FakeTransport) -> None:
+    class Broken(Work):
+        def take(self, message: Any) -> None:
+            raise RecursionError("thousands of brackets")
+
+    broken = Broken()
+    exchange.submit(broken)
+    worker.tell(worker, Cancel(broken.stream))  # would have left the link's callback, and cut the link
+    assert exchange.links["w"].streams

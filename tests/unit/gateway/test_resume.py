@@ -10,7 +10,7 @@ import pytest
 from headgate.base.clock import ManualClock
 from headgate.base.tokens import Tokens
 from headgate.gateway.follows import Told
-from headgate.gateway.resume import Capabilities, take
+from headgate.gateway.resume import MOST, Capabilities, take
 
 
 class Connection:
@@ -90,3 +90,13 @@ def test_nonsense_is_answered_and_harms_nobody(message: str) -> None:
     connection = Connection()
     take(connection, CAPABILITIES, message)
     assert [one["headgate"] for one in connection.said] == ["error"]
+
+
+def test_too_much_of_it_is_refused_whole() -> None:
+    connection = Connection()
+    deep = '{"headgate":"resume","streams":' + "[" * 3000 + "]" * 3000 + "}"
+    take(connection, CAPABILITIES, deep)
+    many = {f"s{number}": ["0", "a.b.c"] for number in range(MOST + 1)}
+    take(connection, CAPABILITIES, json.dumps({"headgate": "resume", "streams": many}))
+    assert [one["error"] for one in connection.said] == ["malformed", "too_many"]
+    assert connection.told == []

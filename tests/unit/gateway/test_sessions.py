@@ -106,14 +106,14 @@ ID = "0123456789abcdef"
     ("options", "headers", "query", "named"),
     [
         ({}, [], b"", ""),
-        ({}, [], b"a=1&headgate-session=" + ID.encode(), f"ws /x {ID}"),
+        ({}, [], b"a=1&headgate-session=" + ID.encode(), f"ws /x client {ID}"),
         ({}, [], b"headgate-session=short", ""),
         ({}, [], b"headgate-session=" + b"x" * 129, ""),
         ({}, [], b"headgate-session=%0a" + ID.encode(), ""),
-        ({"session": "anna"}, [], b"headgate-session=" + ID.encode(), "ws /x anna"),
+        ({"session": "anna"}, [], b"headgate-session=" + ID.encode(), "ws /x app anna"),
         ({"session": ""}, [], b"headgate-session=" + ID.encode(), ""),
-        ({"session": 17}, [], b"", "ws /x 17"),
-        ({}, [(b"x-headgate-session", b"anna")], b"headgate-session=" + ID.encode(), "ws /x anna"),
+        ({"session": 17}, [], b"", "ws /x app 17"),
+        ({}, [(b"x-headgate-session", b"anna")], b"headgate-session=" + ID.encode(), "ws /x app anna"),
         ({}, [], b"&".join(b"a=1" for _ in range(99)) + b"&headgate-session=" + ID.encode(), ""),
     ],
 )
@@ -121,3 +121,8 @@ def test_who_names_a_session(
     options: dict[str, object], headers: list[tuple[bytes, bytes]], query: bytes, named: str
 ) -> None:
     assert session_of("ws /x", options, headers, query) == named
+
+
+def test_a_client_cannot_ask_for_what_the_app_has_given() -> None:
+    theirs = session_of("ws /x", {"session": ID}, [], b"")
+    assert session_of("ws /x", {}, [], b"headgate-session=" + ID.encode()) != theirs

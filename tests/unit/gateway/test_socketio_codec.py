@@ -85,7 +85,9 @@ def test_packets_of_the_gateways_own(name: str, namespace: str) -> None:
             '2["a"',
             '2"a"',
         ],
-        *["3[1]", "31", "31{}", "0[1]", "0{", "0x", "4", '4{"message":1}', '5257-["a"]', '2["x",NaN'],
+        *["3[1]", "31", "31{}", "0[1]", "0{", "0x", "4", '4{"message":1}', '5257-["a"]', '2["x",NaN', '2["\\x",NaN]'],
+        '2["a",' + "[" * 3000 + "]" * 3001,
+        "0" + "[" * 3000,
     ],
 )
 def test_malformed(packet: str) -> None:

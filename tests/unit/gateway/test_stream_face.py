@@ -58,7 +58,7 @@ def test_the_source_of_a_fork_may_be_a_path_or_a_name() -> None:
 def test_json_is_taken_apart_by_one_level() -> None:
     events = asked.events_of("application/json", b"[[1,2],{}]")
     assert [bytes(event.data) for event in events] == [b"\x92\x01\x02", b"\x80"]
-    for body in (b"[]", b"{", b"\xff", b"123456789012345678901234567890"):
+    for body in (b"[]", b"{", b"\xff", b"123456789012345678901234567890", b"[" * 3000 + b"]" * 3000):
         with pytest.raises(Malformed):
             asked.events_of("application/json", body)
 

@@ -93,7 +93,7 @@ def _object(body: str) -> Any:
         return None
     try:
         value = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise Malformed("no JSON") from None
     if value is not None and not isinstance(value, dict):
         raise Malformed("no JSON object")
@@ -108,6 +108,8 @@ def _event_of(body: str) -> str:
         name = msgspec.json.decode(items[0])
     except msgspec.MsgspecError:
         name = _lenient(body)
+    except RecursionError:
+        raise Malformed("JSON with too many brackets") from None
     if not isinstance(name, str | int) or isinstance(name, bool):
         raise Malformed("an event without a name")
     return str(name)
@@ -118,7 +120,10 @@ def _lenient(body: str) -> str:
     match = _NAME.match(body)
     if match is None or not body.endswith("]") or not ("NaN" in body or "Infinity" in body):
         raise Malformed("no JSON array")
-    return str(msgspec.json.decode(match[1]))
+    try:
+        return str(msgspec.json.decode(match[1]))
+    except msgspec.DecodeError:
+        raise Malformed("no JSON array") from None
 
 
 def _read_msgpack(packet: bytes) -> Head:

@@ -165,7 +165,7 @@ def events_of(content_type: str, body: bytes, *, may_be_empty: bool = False) -> 
         value = _DECODER.decode(body)
         messages = value if isinstance(value, list) else [value]
         packed = [msgspec.Raw(msgspec.msgpack.encode(message)) for message in messages]
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise Malformed(f"the body is no JSON: {exc}") from None
     except OverflowError:
         raise Malformed("the body has a whole number of more than 64 bits; send it as text") from None

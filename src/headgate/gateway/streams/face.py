@@ -102,7 +102,9 @@ class Face:
                 return _JOBS_OWN
             return await self._change(engine, scope, receive, name)
         # Who holds the address may read, so whoever gets the same address may be given the same answer.
-        return await self._read(engine, scope, send, name, "public" if by_token else "private")
+        # A token in a header is no part of the address: a shared cache must not give the answer to the next one.
+        in_address = bool(asked.token_of(scope["query_string"]))
+        return await self._read(engine, scope, send, name, "public" if by_token and in_address else "private")
 
     # reading
 
@@ -135,9 +137,16 @@ class Face:
             return await self._create(engine, scope, name, body)
         return await self._append(engine, headers, name, body)
 
+    async def _may_read(self, scope: Message, name: str) -> bool:
+        """Whether who makes a fork may read what it copies."""
+        token = asked.token_of(scope["query_string"])
+        return self._access.by_token(scope, name, READ, token) or await self._access.by_app(scope, name, READ)
+
     async def _create(self, engine: Engine, scope: Message, name: str, body: bytes) -> Page:
         headers = scope["headers"]
         spec, close = asked.spec_of(headers), asked.closes(headers)
+        if spec.source is not None and not await self._may_read(scope, spec.source):
+            return _NOT_FOUND
         kind = spec.content_type
         if not kind and body:  # a fork has its source's type, and the body is read by it
             source = await engine.streams.info(spec.source or "")

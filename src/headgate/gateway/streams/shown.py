@@ -24,6 +24,8 @@ _JOBS: Final = "jobs/"
 
 ALWAYS: Final[Headers] = [
     (b"x-content-type-options", b"nosniff"),
+    # What somebody wrote as HTML is shown by the browser as a document without an origin, and runs nothing
+    (b"content-security-policy", b"sandbox; default-src 'none'"),
     (b"cross-origin-resource-policy", b"cross-origin"),
     (b"access-control-allow-origin", b"*"),
     (
