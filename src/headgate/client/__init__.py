@@ -16,10 +16,11 @@ Reading survives what lies between: after a cut, a restart or a silence it goes 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Final
 
 from headgate.base.errors import HeadgateError, JobCancelled, JobFailed, UnknownStream
@@ -58,26 +59,30 @@ def follow(
     Raises:
         UnknownStream: there is no such stream (any more), or the address is not, or no longer, good.
         Unavailable: the server did not answer for as long as `patience`.
+        HeadgateError: the stream holds no JSON, or the server refuses the request.
     """
     course = Course(Target(address, headers or {}), from_, patience, time.monotonic)
-    while not course.done:
-        try:
-            yield from _read(course, silence)
-        except Refused as exc:
-            yield from course.refused(exc)
-        except _TROUBLE as exc:
-            course.failed(exc)
-        if not course.done:
-            time.sleep(course.wait())
+    for event in _follow(course, silence, None):
+        if event is not None:
+            yield event
 
 
-def result(address: str, *, timeout: float | None = None, **how: Any) -> Any:
+def result(
+    address: str,
+    *,
+    timeout: float | None = None,
+    from_: int | str = -1,
+    headers: Mapping[str, str] | None = None,
+    silence: float = SILENCE,
+    patience: float = PATIENCE,
+) -> Any:
     """Wait for a job's result.
 
     Args:
         address: of the job.
-        timeout: seconds; None waits for ever. Looked at with each event and each reconnect.
-        how: as in `follow`.
+        timeout: seconds; None waits for ever. It holds whatever the server does: is silent, sends only signs of
+            life, or cuts every connection.
+        from_, headers, silence, patience: as in `follow`.
 
     Raises:
         JobFailed, JobCancelled: it did not succeed.
@@ -85,10 +90,9 @@ def result(address: str, *, timeout: float | None = None, **how: Any) -> Any:
         UnknownStream, Unavailable.
     """
     until = None if timeout is None else time.monotonic() + timeout
-    if timeout is not None:
-        how = {"silence": min(timeout, SILENCE), "patience": min(timeout, PATIENCE), **how}
-    for event in follow(address, **how):
-        if event.terminal:
+    course = Course(Target(address, headers or {}), from_, patience, time.monotonic)
+    for event in _follow(course, silence, until):
+        if event is not None and event.terminal:
             return _outcome(address, event)
         if until is not None and time.monotonic() > until:
             raise TimeoutError(f"the job has not ended within {timeout} s; it goes on, and can be waited for again")
@@ -102,13 +106,14 @@ async def afollow(
     headers: Mapping[str, str] | None = None,
     silence: float = SILENCE,
     patience: float = PATIENCE,
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """As `follow`, for an event loop."""
     course = Course(Target(address, headers or {}), from_, patience, time.monotonic)
     while not course.done:
         try:
-            async for event in _aread(course, silence):
-                yield event
+            async with contextlib.aclosing(_aread(course, silence)) as events:
+                async for event in events:
+                    yield event
         except Refused as exc:
             for event in course.refused(exc):
                 yield event
@@ -122,9 +127,10 @@ async def aresult(address: str, *, timeout: float | None = None, **how: Any) -> 
     """As `result`, for an event loop."""
     try:
         async with asyncio.timeout(timeout):
-            async for event in afollow(address, **how):
-                if event.terminal:
-                    return _outcome(address, event)
+            async with contextlib.aclosing(afollow(address, **how)) as events:
+                async for event in events:
+                    if event.terminal:
+                        return _outcome(address, event)
     except TimeoutError:
         raise TimeoutError(
             f"the job has not ended within {timeout} s; it goes on, and can be waited for again"
@@ -132,26 +138,51 @@ async def aresult(address: str, *, timeout: float | None = None, **how: Any) -> 
     raise UnknownStream("the stream has ended without a result: it is no job's")
 
 
-def _read(course: Course, silence: float) -> Iterator[Event]:
+def _follow(course: Course, silence: float, until: float | None) -> Iterator[Event | None]:
+    """The events, and None after each piece that was read and before each reconnect: a moment to look at the clock."""
+    while not course.done:
+        try:
+            yield from _read(course, silence, until)
+        except Refused as exc:
+            yield from course.refused(exc)
+        except _TROUBLE as exc:
+            course.failed(exc)
+        if not course.done:
+            wait = course.wait()
+            time.sleep(min(wait, _left(wait, until)))
+            yield None
+
+
+def _left(most: float, until: float | None) -> float:
+    """Seconds for which to wait, never 0: to a socket that means not to wait but to fail."""
+    return most if until is None else max(0.001, min(most, until - time.monotonic()))
+
+
+def _read(course: Course, silence: float, until: float | None) -> Iterator[Event | None]:
     target = course.target
-    if target.secure:
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(target.host, target.port, timeout=silence)
-    else:
-        connection = http.client.HTTPConnection(target.host, target.port, timeout=silence)
+    kind = http.client.HTTPSConnection if target.secure else http.client.HTTPConnection
+    connection = kind(target.host, target.port, timeout=_left(silence, until))
     try:
+        connection.connect()
+        sock = connection.sock  # the connection lets go of it where the answer's end is that of the connection
         connection.request("GET", course.path(), headers=course.headers())
+        sock.settimeout(_left(silence, until))
         answer = connection.getresponse()
         if answer.status != 200:
             raise Refused(answer.status, dict(answer.getheaders()), answer.read(65536))
         course.reached()
-        while piece := answer.read1(65536):
+        while True:
+            sock.settimeout(_left(silence, until))
+            if not (piece := answer.read1(65536)):
+                break
             yield from course.feed(piece)
+            yield None
         raise Closed("the server ended the connection")
     finally:
         connection.close()
 
 
-async def _aread(course: Course, silence: float) -> AsyncIterator[Event]:
+async def _aread(course: Course, silence: float) -> AsyncGenerator[Event, None]:
     target = course.target
     context = ssl.create_default_context() if target.secure else None
     async with asyncio.timeout(silence):

@@ -6,6 +6,7 @@ The shells are in `headgate.client`: one for threads, one for event loops.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -19,6 +20,8 @@ FIRST_WAIT: Final = 0.25
 LONGEST_WAIT: Final = 8.0
 _JOBS: Final = "/-/jobs/"
 _STREAMS: Final = "/-/streams/"
+_ENVELOPE: Final = frozenset(["offset", "event", "data", "at", "terminal"])
+_OFFSET: Final = re.compile("[0-9]{16}")
 
 
 class Event(NamedTuple):
@@ -101,9 +104,9 @@ class Course:
         self._failures, self._since = 0, None
 
     def feed(self, piece: bytes) -> Iterator[Event]:
-        """The events in what came."""
+        """The events in what came. Raises `HeadgateError` when they are no JSON."""
         for kind, data, offset in self._lines.feed(piece):
-            yield from self._take(kind, msgspec.json.decode(data), offset)
+            yield from self._take(kind, _decoded(data), offset)
             if self.done:
                 return
 
@@ -172,4 +175,18 @@ class Course:
 
 
 def _is_envelope(message: Any) -> bool:
-    return isinstance(message, dict) and {"offset", "event", "data"} <= message.keys()
+    """Whether a message is one of Headgate's (an event with a kind of its own) and not a record that looks like it."""
+    if not isinstance(message, dict) or not _ENVELOPE - {"terminal"} <= message.keys() <= _ENVELOPE:
+        return False
+    offset, kind = message["offset"], message["event"]
+    return isinstance(offset, str) and _OFFSET.fullmatch(offset) is not None and isinstance(kind, str)
+
+
+def _decoded(data: str) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError as exc:
+        raise HeadgateError(
+            f"the stream holds no JSON ({exc}), and only streams of JSON are followed as events: read one of text or "
+            "bytes by GET from its address"
+        ) from exc

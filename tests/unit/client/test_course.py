@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import h11
@@ -62,6 +63,37 @@ def test_bare_messages_have_their_offsets_and_come_once() -> None:
     assert events == [Event(f"{at:016d}", "message", at - 4) for at in (5, 6, 7)]
     assert list(one.feed(said("data", "[2,3,4]", 8))) == [Event("0000000000000008", "message", 4)]
     assert one.path().endswith("offset=0000000000000008")
+
+
+def test_an_event_with_a_kind_of_its_own_comes_in_an_envelope_among_bare_ones() -> None:
+    one = course()
+    envelope = '{"offset":"0000000000000002","event":"moved","data":{"x":1},"at":1.5}'
+    events = list(one.feed(said("data", f"[5,{envelope}]", 2)))
+    assert events[1] == Event("0000000000000002", "moved", {"x": 1}, 1.5)
+    assert events[0] == Event("0000000000000001", "message", 5)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"offset": 5, "event": "click", "data": {}},
+        {"offset": 5, "event": "click", "data": {}, "at": 1.5},
+        {"offset": "5", "event": "click", "data": {}, "at": 1.5},
+        {"offset": "0000000000000009", "event": "click", "data": {}},
+        {"offset": "0000000000000009", "event": "click", "data": {}, "at": 1.5, "user": 1},
+        {"offset": "0000000000000009", "event": 7, "data": {}, "at": 1.5},
+    ],
+)
+def test_a_users_record_that_looks_like_an_envelope_is_data(record: dict[str, object]) -> None:
+    one = course()
+    assert list(one.feed(said("data", json.dumps([record]), 3))) == [Event("0000000000000003", "message", record)]
+    assert one.offset == "0000000000000003"
+
+
+@pytest.mark.parametrize("data", ["some text", "aGVsbG8gd29ybGQ="])
+def test_a_stream_that_is_no_json_says_so(data: str) -> None:
+    with pytest.raises(HeadgateError, match=r"holds no JSON .* by GET"):
+        list(course().feed(said("data", data, 1)))
 
 
 def test_the_end_of_a_job() -> None:
