@@ -117,6 +117,7 @@ class Follows:
         self._sleep = sleep
         self._followed: dict[str, _Followed] = {}
         self._late: dict[tuple[Follower, str], asyncio.Task[None]] = {}
+        self._checks: dict[tuple[Follower, str], asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._followed)
@@ -131,6 +132,8 @@ class Follows:
             followed.task = asyncio.create_task(self._run(followed))
         elif after >= followed.at:
             followed.live[follower] = after
+            if after > followed.at:
+                self._start_check(follower, stream, after)
         else:
             self._start_late(follower, stream, after)
 
@@ -143,7 +146,19 @@ class Follows:
         if self._late.get((follower, stream)) is ended:  # not a newer one that took its place
             del self._late[follower, stream]
 
+    def _start_check(self, follower: Follower, stream: str, after: int) -> None:
+        task = asyncio.create_task(self._check(follower, stream, after))
+        self._checks[follower, stream] = task
+        task.add_done_callback(lambda ended: self._checked(follower, stream, ended))
+
+    def _checked(self, follower: Follower, stream: str, ended: asyncio.Task[None]) -> None:
+        if self._checks.get((follower, stream)) is ended:
+            del self._checks[follower, stream]
+
     def unfollow(self, follower: Follower, stream: str) -> None:
+        check = self._checks.pop((follower, stream), None)
+        if check is not None:
+            check.cancel()
         late = self._late.pop((follower, stream), None)
         if late is not None:
             late.cancel()
@@ -152,7 +167,8 @@ class Follows:
             self._leave_if_idle(followed)
 
     async def close(self) -> None:
-        tasks = [followed.task for followed in self._followed.values() if followed.task] + list(self._late.values())
+        tasks = [followed.task for followed in self._followed.values() if followed.task]
+        tasks += [*self._late.values(), *self._checks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -188,6 +204,8 @@ class Follows:
         async for event in streams.follow(followed.stream, followed.at):
             before, followed.at = followed.at, event.offset
             await self._pass_on(followed, event, before)
+            if self._followed.get(followed.stream) is not followed:  # the last follower was cut by what it was told
+                return True
             if event.terminal:
                 self._followed.pop(followed.stream, None)
                 return True
@@ -215,6 +233,31 @@ class Follows:
         told = end(followed.stream, followed.at, reason)
         for follower in list(followed.live):
             follower.event(told)
+
+    async def _check(self, follower: Follower, stream: str, after: int) -> None:
+        """Tell one who is ahead of the others if there is no such place: the stream was made anew since it was there.
+
+        It follows in the meantime. Without this it would hear nothing until the new stream has come that far.
+        """
+        while self._is_live(follower, stream):
+            streams = self._streams()
+            try:
+                if streams is not None:
+                    await streams.read(stream, after, 1)
+                    return
+            except StreamError as exc:
+                del self._checks[follower, stream]  # unfollowing would cancel it
+                if self._is_live(follower, stream):  # it may have got a terminal event, or read on by itself
+                    self.unfollow(follower, stream)
+                    follower.event(end(stream, after, str(exc)))
+                return
+            except HeadgateError as exc:
+                log.warning("looking for an offset of %s is interrupted: %s", stream, exc)
+            await self._sleep(PAUSE)
+
+    def _is_live(self, follower: Follower, stream: str) -> bool:
+        followed = self._followed.get(stream)
+        return followed is not None and follower in followed.live
 
     async def _catch_up(self, follower: Follower, stream: str, after: int) -> None:
         """Read what the late one has missed, as fast as it takes it; then it joins the live ones without a gap."""

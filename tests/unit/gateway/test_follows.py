@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from headgate.base.errors import Unavailable, UnknownStream
+from headgate.base.errors import BadOffset, Unavailable, UnknownStream
 from headgate.base.model import Batch, Event, NewEvent
 from headgate.base.ports import Streams
 from headgate.gateway.follows import Follows, Told, encode
@@ -24,6 +24,10 @@ class FakeStreams:
         self.cuts = 0
         self.follows = 0
         self.unknown = False
+        self.away = 0
+        """Reads that fail."""
+        self.reads = asyncio.Event()
+        self.reads.set()
 
     async def append(self, stream: str, events: Sequence[NewEvent]) -> int:
         async with self.news:
@@ -35,7 +39,13 @@ class FakeStreams:
     async def read(self, stream: str, after: int, most: int = 1000) -> Batch:
         if self.unknown:
             raise UnknownStream("no such stream")
+        await self.reads.wait()
         await asyncio.sleep(0)
+        if self.away:
+            self.away -= 1
+            raise Unavailable("the engine is away")
+        if after > len(self.events):
+            raise BadOffset(f"stream {stream} ends at {len(self.events)}")
         found = [event for event in self.events if event.offset > after][:3]
         return Batch(found, found[-1].offset if found else after)
 
@@ -237,3 +247,92 @@ def test_a_traceback_that_a_job_logs_stays_here() -> None:
     frame = encode("jobs/1", Event(3, "log", said, 0.0))
     assert b"secret" not in frame
     assert b'"message":"m"' in frame
+
+
+async def test_an_offset_from_before_the_stream_was_made_anew_is_refused_to_one_who_joins_others() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    await streams.append("s", [NewEvent("log", number) for number in range(3)])
+    first, ahead = Reader(), Reader()
+    follows.follow(first, "s", 0)
+    await settle()
+    streams.away = 2  # what is only interrupted is tried again
+    follows.follow(ahead, "s", 500)
+    await settle()
+    assert [(one["event"], one["offset"]) for one in ahead.got] == [("gone", f"{500:016d}")]
+    assert ahead.ended
+    assert "ends at 3" in ahead.got[0]["data"]["reason"]
+    await streams.append("s", [NewEvent("result", None, terminal=True)])
+    await settle()
+    assert first.offsets == [1, 2, 3, 4], "the others go on"
+    assert len(ahead.got) == 1, "and nothing follows an end"
+    assert not follows._checks
+
+
+async def test_one_who_is_ahead_of_the_others_and_of_nothing_else_stays() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    await streams.append("s", [NewEvent("log", number) for number in range(3)])
+    follows.follow(Reader(), "s", 0)
+    ahead = Reader()
+    follows.follow(ahead, "s", 2)  # before the shared follower has read anything
+    await settle()
+    await streams.append("s", [NewEvent("result", None, terminal=True)])
+    await settle()
+    assert ahead.offsets == [3, 4]
+
+
+async def test_a_stream_that_ends_while_an_offset_is_looked_for_ends_once() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    first, ahead = Reader(), Reader()
+    follows.follow(first, "s", 0)
+    await settle()
+    streams.reads.clear()
+    follows.follow(ahead, "s", 1)
+    await settle()
+    await streams.append("s", [NewEvent("log", 1), NewEvent("result", None, terminal=True)])
+    await settle()
+    streams.events.clear()
+    streams.reads.set()
+    await settle()
+    assert ahead.offsets == [2]
+
+
+async def test_who_leaves_is_not_told_of_a_wrong_offset() -> None:
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    stays, leaves, closes = Reader(), Reader(), Reader()
+    follows.follow(stays, "s", 0)
+    await settle()
+    streams.reads.clear()
+    follows.follow(leaves, "s", 9)
+    follows.follow(closes, "s", 9)
+    await settle()
+    follows.unfollow(leaves, "s")
+    assert list(follows._checks) == [(closes, "s")]
+    await follows.close()
+    streams.reads.set()
+    await settle()
+    assert leaves.got == closes.got == []
+    assert not follows._checks
+
+
+async def test_the_last_follower_that_is_cut_by_an_event_ends_the_following() -> None:
+    class Overflows(Reader):
+        def event(self, told: Told) -> None:
+            super().event(told)
+            follows.unfollow(self, "s")
+
+    streams = FakeStreams()
+    follows = new_follows(streams)
+    reader = Overflows()
+    follows.follow(reader, "s", 0)
+    await settle()
+    (followed,) = follows._followed.values()
+    await streams.append("s", [NewEvent("log", 1)])
+    await settle()
+    assert reader.offsets == [1]
+    assert len(follows) == 0
+    assert followed.task is not None
+    assert followed.task.done(), "nothing is asked of the engine any more"
