@@ -14,12 +14,14 @@ MOST_STATE: Final = 256 * 1024
 class Carried:
     """What the hub keeps of a session."""
 
-    __slots__ = ("clients", "half", "state", "timer", "wake")
+    __slots__ = ("clients", "half", "leaving", "state", "timer", "wake")
 
     def __init__(self) -> None:
         self.clients: dict[str, Client] = {}
         """By namespace."""
         self.half: Half | None = None
+        self.leaving = 0
+        """Clients that have left their namespaces and whose last events have not run yet."""
         self.state: dict[str, bytes] = {}
         self.timer: asyncio.TimerHandle | None = None
         self.wake: list[asyncio.Future[None]] = []

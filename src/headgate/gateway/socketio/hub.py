@@ -27,7 +27,7 @@ CONNECT_TIMEOUT: Final = 45.0
 BREATH: Final = 0.001
 """Seconds between CONNECT and what follows: some clients begin to listen only when they have seen CONNECT."""
 MOST_NAMESPACES: Final = 64
-"""Of one session."""
+"""Of one session; and as many more may be on their way out."""
 RECOVERABLE: Final = frozenset([session.TRANSPORT_CLOSE, session.TRANSPORT_ERROR, session.PING_TIMEOUT])
 
 
@@ -183,6 +183,8 @@ class Hub:
     # connecting
 
     def _connect(self, session: Session, carried: Carried, head: Head, packet: Packet) -> None:
+        if carried.leaving >= MOST_NAMESPACES:  # what they wait for is still kept, and nothing else counts it
+            raise Malformed("too many namespaces joined and left at once")
         server = self.server
         if server is None or (server.accepted is not None and head.namespace not in server.accepted):
             self._refuse(session, head.namespace, {"message": "Invalid namespace"})
@@ -273,6 +275,10 @@ class Hub:
     def _restore(self, new: Session, head: Head, packet: Packet, pid: str) -> None:
         if new.closed:
             return
+        clients = new.data.clients
+        if head.namespace in clients or len(clients) >= MOST_NAMESPACES:  # it did not wait, and began anew
+            self._refuse(new, head.namespace, {"message": "Unable to connect"})
+            return
         data = dict(head.data)
         del data["pid"]
         offset = data.pop("offset", None)
@@ -292,6 +298,7 @@ class Hub:
             return
         carried.clients.pop(client.namespace, None)
         client.state = LEAVING
+        carried.leaving += 1
         if reason in RECOVERABLE and self.recovery.on and client.accepted:
             self._remember(client)
         if self._handler(client.namespace, "disconnect"):
@@ -308,11 +315,12 @@ class Hub:
         """Nothing of the client runs or waits: if it is leaving, it is gone now."""
         if client.state != LEAVING:
             return
+        carried: Carried = client.session.data
+        carried.leaving -= 1
         client.state = GONE
         self.rooms.remove(client)
         self._pids.pop(client.pid, None)
         if client.expires:
-            carried: Carried = client.session.data
             self.recovery.leave(
                 Away(
                     client.pid,
@@ -325,6 +333,10 @@ class Hub:
                     client.expires,
                 )
             )
+        self._inherit(client)
+
+    def _inherit(self, client: Client) -> None:
+        """A client is gone: who waited to take its place begins."""
         heir = self._heirs.pop(client.pid, None) if client.pid else None
         if heir is not None:
             self._restore(*heir, client.pid)
@@ -366,10 +378,13 @@ class Hub:
             client.session.send(Parcel(packet))
         if carried.clients.get(client.namespace) is client:
             del carried.clients[client.namespace]
+        if client.state == LEAVING:
+            carried.leaving -= 1
         client.state = GONE
         client.inbox.clear()
         self.rooms.remove(client)
         self._pids.pop(client.pid, None)
+        self._inherit(client)
 
     def keep(self, one: Session, changed: dict[str, bytes]) -> None:
         """What an event has changed of what later events get."""

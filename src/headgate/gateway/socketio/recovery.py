@@ -19,6 +19,8 @@ MOST_BYTES: Final = 32 * 1024 * 1024
 """Bytes of emits that are kept for those who come back."""
 MOST_AWAY: Final = 20_000
 _OVERHEAD: Final = 200
+_DIGITS: Final = 16
+"""Of a number that an offset may name; Python refuses to read one of some thousands."""
 
 
 class Entry:
@@ -145,7 +147,7 @@ class Recovery:
         if offset is None:
             return away.opened_at
         boot, _, number = offset.partition(".") if isinstance(offset, str) else ("", "", "")
-        if boot == self.boot and number.isdecimal() and int(number) <= self.last:
+        if boot == self.boot and len(number) <= _DIGITS and number.isdecimal() and int(number) <= self.last:
             return max(away.opened_at, int(number))
         return max(away.opened_at, away.confirmed)
 
