@@ -163,7 +163,7 @@ def test_events_come_through_as_they_are_made(front: Front) -> None:
     """Server-sent events of a job that still runs: nginx holds none of them back until the end."""
     with front.client() as client:
         stream = client.post("/jobs").json()["stream"]
-        with client.stream("GET", stream, headers={"Accept": "text/event-stream"}) as response:
+        with client.stream("GET", f"{stream}&offset=-1&live=sse") as response:
             assert response.headers["content-type"].startswith("text/event-stream")
             lines = response.iter_lines()
             first = next(line for line in lines if "progress" in line)

@@ -194,8 +194,8 @@ def make(
         # Without its last slash, a prefix would let `/static../` out of the folder.
         if not (prefix.endswith("/") and _FOLDER.fullmatch(prefix) and _FOLDER.fullmatch(folder)):
             raise ConfigError(
-                f"--static {prefix}={folder}: write it as /static/=/opt/{chosen}/app/static, the prefix with a slash at "
-                "both ends, and both of letters, digits and . _ ~ - alone."
+                f"--static {prefix}={folder}: write it as /static/=/opt/{chosen}/app/static, the prefix with a slash "
+                "at both ends, and both of letters, digits and . _ ~ - alone."
             )
     for key, value in (environment or {}).items():
         if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) is None:
