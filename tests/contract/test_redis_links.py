@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as plain
 
 from headgate.base.channels import ChannelNames
 from headgate.base.errors import ConfigError, Unavailable
@@ -149,3 +150,16 @@ async def test_a_client_finds_its_server_again_and_misses_nothing() -> None:
             second = await put(engine)
             assert [one.job.id for one in await asyncio.wait_for(waiting, 20)] == [second.id]
             assert engine.status()["reconnects"] == 1
+
+
+async def test_a_put_of_what_is_known_writes_so_that_its_replicas_can_be_waited_for(redis: str) -> None:
+    """WAIT speaks of what its own connection has written, and the job was written on another one."""
+    url = redis + "?namespace=known"
+    async with opened(url) as first, opened(url + "&wait_replicas=1&wait_timeout=0.1") as second:
+        job = await put(first)
+        await first.sink.put([job])
+        with plain.Redis.from_url(redis) as server:
+            assert not server.exists("{known}:seen")
+            with pytest.raises(Unavailable, match="0 of 1 replicas"):
+                await second.sink.put([job])
+            assert server.exists("{known}:seen")

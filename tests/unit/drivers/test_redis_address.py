@@ -52,6 +52,9 @@ def test_a_unix_socket() -> None:
         ("redis+cluster://a:1/2", "only database 0"),
         ("redis+ring://a:1", "not known"),
         ("redis://a:port", "no address"),
+        ("redis://a?wait_timeout=5", "wait_timeout is 5 s"),
+        ("redis://a?wait_timeout=0", "wait_timeout is 0 s"),
+        ("redis://a?wait_timeout=nan", "wait_timeout is nan s"),
     ],
 )
 def test_what_cannot_be_understood(url: str, why: str) -> None:

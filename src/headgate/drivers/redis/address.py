@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from redis.asyncio.connection import parse_url
 
 from headgate.base.errors import ConfigError
+from headgate.drivers.redis.line import SILENT
 
 SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "redis+unix")
 """Of a single server. `redis+sentinel`, `redis+cluster` and the same with `rediss` name several."""
@@ -30,7 +31,7 @@ class Address:
         sentinel: options of connections to sentinels.
         namespace: prefix of all keys; several Headgates can share a server.
         wait_replicas: how many replicas must have a job before `enqueue` returns.
-        wait_timeout: seconds to wait for them.
+        wait_timeout: seconds to wait for them; less than a silent server is given.
         shown: the URL without secrets.
     """
 
@@ -100,6 +101,12 @@ def _parse(url: str, wait_replicas: int) -> Address:
         raise ValueError("the name of the master is missing: redis+sentinel://host:26379/NAME")
     if many == "cluster" and options.get("db"):
         raise ValueError("a cluster has only database 0; tell two Headgates apart with ?namespace=")
+    patience = float(own.get("wait_timeout", 2.0))
+    if not 0.001 <= patience < SILENT:
+        raise ValueError(
+            f"wait_timeout is {patience:g} s and must be from 0.001 to below {SILENT:g}: a server that says nothing "
+            "for so long is taken for dead"
+        )
     options.pop("connection_class", None)
     for key in ("host", "port"):
         options.pop(key, None)
@@ -113,7 +120,7 @@ def _parse(url: str, wait_replicas: int) -> Address:
         sentinel={"username": own.get("sentinel_username"), "password": own.get("sentinel_password")},
         namespace=own.get("namespace", "headgate"),
         wait_replicas=int(own.get("wait_replicas", wait_replicas)),
-        wait_timeout=float(own.get("wait_timeout", 2.0)),
+        wait_timeout=patience,
     )
 
 

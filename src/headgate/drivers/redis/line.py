@@ -31,6 +31,9 @@ class Line:
         self._pushed = pushed
         self._broke = broke
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        """What is to be answered, and since when."""
+        self._heard = -math.inf
+        """When the last answer came."""
         self._out: list[bytes] = []
         self._more = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -45,7 +48,7 @@ class Line:
         if not self.alive:
             future.set_exception(EngineGone("the connection to Redis is gone"))
             return future
-        self._waiting.append((future, self._loop.time() + SILENT))
+        self._waiting.append((future, self._loop.time()))
         self.send(*command)
         return future
 
@@ -60,8 +63,8 @@ class Line:
         return len(self._waiting)
 
     def silent(self) -> bool:
-        """Whether an answer is overdue."""
-        return bool(self._waiting) and self._waiting[0][1] < self._loop.time()
+        """Whether an answer is overdue: requests behind a slow one (WAIT) have their time from its answer on."""
+        return bool(self._waiting) and max(self._waiting[0][1], self._heard) + SILENT < self._loop.time()
 
     def drop(self, why: str) -> None:
         """End it: what is unanswered fails."""
@@ -129,6 +132,7 @@ class Line:
 
     def _answer(self, reply: Any) -> None:
         future, _ = self._waiting.popleft()
+        self._heard = self._loop.time()
         if future.done():
             return
         if isinstance(reply, Exception):

@@ -130,16 +130,43 @@ class Link:
             Unavailable: there is no connection, or the server refuses. EngineGone: the connection broke meanwhile.
         """
 
-        def command() -> tuple[Any, ...]:
-            now = "" if self._now is None else repr(self._now())
-            return self.scripts.command(operation, now, arguments)
+        return await self._insist(lambda line: line.call(*self._command(operation, arguments)), repeat, patience)
 
-        return await self._insist(lambda line: line.call(*command()), repeat, patience)
+    async def run_on(self, operation: str, arguments: bytes, patience: float | None) -> tuple[Any, Line]:
+        """Run one of our operations that may be repeated; its reply and the connection that gave it. As `run`."""
 
-    async def replicated(self, count: int, seconds: float) -> int:
-        """How many replicas have all that was written on this connection, waiting up to `seconds` for `count`."""
-        call = ("WAIT", count, int(seconds * 1000))
-        return int(await self._insist(lambda line: line.call(*call), True, seconds))
+        async def send(line: Line) -> tuple[Any, Line]:
+            return await line.call(*self._command(operation, arguments)), line
+
+        answered: tuple[Any, Line] = await self._insist(send, True, patience)
+        return answered
+
+    async def replicated(self, line: Line, count: int, seconds: float) -> int:
+        """How many replicas have all that was written on this very connection.
+
+        WAIT speaks only of writes of its own connection: on another one it counts replicas that lack them.
+
+        Args:
+            line: where the writes were answered.
+            count: how many replicas are enough.
+            seconds: to wait for them at most.
+
+        Raises:
+            EngineGone: the connection broke, or the server did not say; nobody knows how many have the writes.
+        """
+        try:
+            return int(await line.call("WAIT", count, max(1, int(seconds * 1000))))
+        except EngineGone as exc:
+            raise EngineGone(
+                "the connection broke before replicas were asked; the job may or may not be kept. "
+                "Put it again under the same id (or idempotency key); it will not run twice"
+            ) from exc
+        except RedisError as exc:
+            raise EngineGone(f"the server did not say what its replicas have: {exc}; the job may not be kept") from exc
+
+    def _command(self, operation: str, arguments: bytes) -> tuple[Any, ...]:
+        now = "" if self._now is None else repr(self._now())
+        return self.scripts.command(operation, now, arguments)
 
     async def ask(self, *command: Any) -> Any:
         """A plain command that only looks."""

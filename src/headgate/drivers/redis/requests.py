@@ -16,9 +16,11 @@ from headgate.drivers.embedded.caller import PATIENCE
 from headgate.drivers.embedded.wire import Message
 from headgate.drivers.local import queues
 from headgate.drivers.local.store import Limits, QueueRules
+from headgate.drivers.redis import packing
 from headgate.drivers.redis.address import Address
 from headgate.drivers.redis.decide import Decisions
 from headgate.drivers.redis.follows import Follows
+from headgate.drivers.redis.line import Line
 from headgate.drivers.redis.link import Link
 from headgate.drivers.redis.records import NUMBER, STATES, listed, pack, record, seq_of, wanted
 from headgate.drivers.redis.streams import StreamKeeper
@@ -73,15 +75,20 @@ async def carry_out(parts: Parts, message: Message, patience: float | None) -> A
 async def _put(parts: Parts, asked: wire.Put, patience: float | None) -> wire.Receipts:
     specs = list(asked.specs)
     _check_sizes(specs, parts.limits.arguments_bytes)
+    need = parts.address.wait_replicas
     while True:
-        arguments = [[wanted(spec) for spec in specs], parts.limits.queue_depth]
-        said = await parts.run("put", arguments, patience=patience)
+        arguments = [[wanted(spec) for spec in specs], parts.limits.queue_depth, bool(need)]
+        if need:
+            said, line = await parts.link.run_on("put", packing.arguments(arguments), patience)
+        else:
+            said, line = await parts.run("put", arguments, patience=patience), None
         if not said or isinstance(said[0], list):
             break
         specs = _again(specs, said)
     if any(spec.not_before is not None for spec in specs):
         parts.upkeep.look_soon()
-    await _replicated(parts)
+    if line is not None:
+        await _replicated(parts, line)
     return wire.Receipts(asked.n, [Receipt(job.decode(), bool(created)) for job, created in said])
 
 
@@ -118,11 +125,9 @@ def _again(specs: list[JobSpec], said: list[Any]) -> list[JobSpec]:
     ]
 
 
-async def _replicated(parts: Parts) -> None:
+async def _replicated(parts: Parts, line: Line) -> None:
     need, seconds = parts.address.wait_replicas, parts.address.wait_timeout
-    if not need:
-        return
-    have = await parts.link.replicated(need, seconds)
+    have = await parts.link.replicated(line, need, seconds)
     if have < need:
         raise Unavailable(
             f"the job is on the server, but only {have} of {need} replicas had it within {seconds:g} s: a fail-over "

@@ -9,7 +9,7 @@ local function spec_of(v)
   return s
 end
 
--- put {specs, depth}: accept all or none. Returns for each {id, created}, or what it is refused for.
+-- put {specs, depth, write (so that replicas can be waited for)}: accept all or none. Returns for each {id, created}, or what it is refused for.
 function ops.put(a)
   local receipts, fresh, keyed, older, is_fresh = {}, {}, {}, {}, {}
   for at, v in ipairs(a[1]) do
@@ -49,7 +49,11 @@ function ops.put(a)
     local there = counted(q, QUEUED) + counted(q, SCHEDULED)
     if there + more > depth then return {'!', 'full', q, there, depth, more} end
   end
-  if #fresh == 0 then return receipts end
+  if #fresh == 0 then
+    -- WAIT speaks of what its connection has written: this stands after the jobs that were put on another one.
+    if a[3] then call('SET', P .. 'seen', fmt('%.6f', NOW)) end
+    return receipts
+  end
   local seq = call('INCRBY', P .. 'seq', #fresh) - #fresh
   for _, s in ipairs(fresh) do
     seq = seq + 1

@@ -1,0 +1,110 @@
+"""The standing connection to a Redis: which of several connections is asked, and what happens when one breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from headgate.base.errors import EngineGone
+from headgate.base.model import JobSpec
+from headgate.drivers.embedded import wire
+from headgate.drivers.local.store import Limits
+from headgate.drivers.redis import packing
+from headgate.drivers.redis.address import parse
+from headgate.drivers.redis.line import Line
+from headgate.drivers.redis.link import Link
+from headgate.drivers.redis.requests import carry_out
+
+pytestmark = pytest.mark.anyio
+
+
+class StubLine:
+    """A connection that answers with what it is given; it breaks after `good` answers."""
+
+    def __init__(self, *answers: Any, good: int = 1_000) -> None:
+        self.answers = list(answers)
+        self.good = good
+        self.asked: list[str] = []
+        self.unanswered = 0
+
+    @property
+    def alive(self) -> bool:
+        return len(self.asked) < self.good
+
+    def call(self, *command: Any) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        alive = self.alive
+        self.asked.append(str(command[0]))
+        if len(self.asked) > 200:
+            raise AssertionError("a connection that is dead is asked again and again")
+        if alive:
+            future.set_result(self.answers.pop(0))
+        else:
+            future.set_exception(EngineGone("the connection to Redis is gone"))
+        return future
+
+    def silent(self) -> bool:
+        return False
+
+    def drop(self, why: str) -> None:
+        self.good = 0
+
+    async def close(self) -> None:
+        self.good = 0
+
+
+def a_link(*, url: str = "redis://nowhere") -> Any:
+    return Link(parse(url), "{t}:", lambda channel, payload: None, lambda: None, None)
+
+
+async def test_replicas_are_asked_on_the_connection_that_answered_the_put_or_not_at_all() -> None:
+    link = a_link(url="redis://nowhere?wait_replicas=1")
+    first, second = StubLine([[b"a", 1]], good=1), StubLine(1)
+    link._line = first
+    answer = first.call
+
+    def call(*command: Any) -> asyncio.Future[Any]:
+        if command[0] != "WAIT":
+            link._line = second  # the connection breaks after the reply, and there is a new one at once
+        return answer(*command)
+
+    first.call = call  # type: ignore[method-assign]
+
+    async def run(operation: str, arguments: Any, *, repeat: bool = True, patience: float | None = 1.0) -> Any:
+        return await link.run(operation, packing.arguments(arguments), repeat=repeat, patience=patience)
+
+    parts: Any = SimpleNamespace(run=run, link=link, address=link.address, limits=Limits())
+    with pytest.raises(EngineGone, match="before replicas were asked"):
+        await carry_out(parts, wire.Put(1, [JobSpec(id="a", function="shop:reprice", arguments=b"\x90")]), 1.0)
+    assert second.asked == []
+
+
+async def test_a_request_behind_a_slow_one_has_its_time_from_the_answer_on() -> None:
+    class Connection:
+        def pack_command(self, *command: Any) -> list[bytes]:
+            return []
+
+        async def send_packed_command(self, out: bytes, check_health: bool) -> None: ...
+
+        async def read_response(self, **options: Any) -> Any:
+            await asyncio.get_running_loop().create_future()
+
+        async def disconnect(self, nowait: bool) -> None: ...
+
+    line = Line(Connection(), lambda channel, payload: None, lambda: None)
+    real, now = line._loop, [100.0]
+    line._loop = SimpleNamespace(time=lambda: now[0], create_future=real.create_future, create_task=real.create_task)  # type: ignore[assignment]
+    slow = [line.call("WAIT", 1, 4000) for _ in range(3)]
+    for at, one in enumerate(slow, 1):
+        now[0] = 100.0 + 4 * at
+        assert not line.silent()
+        line._answer(0)
+        assert one.done()
+    assert not line.silent()
+    line.call("PING")
+    now[0] += 5.5
+    assert line.silent()
+    await line.close()
