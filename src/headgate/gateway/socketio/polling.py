@@ -26,7 +26,11 @@ VERSIONS: Final = ("4",)
 """Of Engine.IO."""
 MOST_COMPRESSED: Final = 256 * 1024
 """Bytes of a response that the loop takes the time to compress."""
+BODY_TIMEOUT: Final = 30.0
+"""Seconds for the body of a post to come, unless the settings say otherwise."""
 _PLAIN: Final = [(b"content-type", b"text/plain; charset=UTF-8"), (b"cache-control", b"no-store")]
+_CLOSE: Final = [(b"connection", b"close")]
+"""Of an answer to a request whose body is not waited for."""
 Answer = tuple[int, bytes]
 _decode_settled: Final = msgspec.msgpack.Decoder(tuple[bytes, list[Any]]).decode
 
@@ -38,10 +42,12 @@ class Polling:
         sessions: of this gateway.
         web: reads heads and makes scopes.
         peers: the other gateways.
+        body_timeout: seconds for the body of a post to come.
     """
 
-    def __init__(self, sessions: Sessions, web: Web, peers: Peers) -> None:
+    def __init__(self, sessions: Sessions, web: Web, peers: Peers, *, body_timeout: float = BODY_TIMEOUT) -> None:
         self._sessions = sessions
+        self._body_timeout = body_timeout
         self._web = web
         self._peers = peers
         peers.poll, peers.post, peers.settle = self.poll, self.post, self.settle
@@ -83,13 +89,27 @@ class Polling:
         if method == "GET":
             return (*await self._poll(sid, scope), [])
         if method == "POST" and sid:
-            body = await _body(receive, server.max_payload)
-            if body is None:
-                if (one := self._sessions.get(sid)) is not None:
-                    one.close(session.TRANSPORT_ERROR)
-                return 413, b'"The payload is larger than maxPayload"', []
-            return (*await self._posted(sid, body), [])
+            return await self._post(server, sid, receive)
         return 400, b'"Bad request"', []
+
+    async def _post(self, server: SioServer, sid: str, receive: Receive) -> tuple[int, bytes, list[Header]]:
+        if self._sessions.get(sid) is None and self._sessions.owner(sid) is None:
+            return (*_unknown(sid), [])  # before anything of its body is kept
+        try:
+            async with asyncio.timeout(self._body_timeout):
+                body = await _body(receive, server.max_payload)
+        except TimeoutError:
+            self._give_up(sid)
+            return 408, b'"The payload did not come in time"', _CLOSE
+        if body is None:
+            self._give_up(sid)
+            return 413, b'"The payload is larger than maxPayload"', []
+        return (*await self._posted(sid, body), [])
+
+    def _give_up(self, sid: str) -> None:
+        """Packets of a session are lost: it cannot go on."""
+        if (one := self._sessions.get(sid)) is not None:
+            one.close(session.TRANSPORT_ERROR)
 
     def _handshake(self, server: SioServer, scope: Message) -> tuple[int, bytes, list[Header]]:
         wait = self._sessions.full()

@@ -5,6 +5,7 @@ Everything is answered by the gateway. An app worker is asked at most whether a 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -26,6 +27,8 @@ log = logging.getLogger("headgate.gateway")
 
 MOST_BODY: Final = 8 * 1024 * 1024
 """Bytes of one append."""
+BODY_TIMEOUT: Final = 30.0
+"""Seconds for the body of a write to come, unless the settings say otherwise."""
 JOBS: Final = "jobs/"
 _RIGHTS: Final = {"GET": READ, "HEAD": READ, "PUT": WRITE, "POST": WRITE, "DELETE": WRITE}
 Answered = Callable[[Message, int, int], None]
@@ -39,9 +42,19 @@ class Face:
         access: who may.
         reading: how they are read.
         web: knows how a request came to us.
+        body_timeout: seconds for the body of a write to come.
     """
 
-    def __init__(self, engine: Callable[[], Engine | None], access: Access, reading: Reading, web: Web) -> None:
+    def __init__(
+        self,
+        engine: Callable[[], Engine | None],
+        access: Access,
+        reading: Reading,
+        web: Web,
+        *,
+        body_timeout: float = BODY_TIMEOUT,
+    ) -> None:
+        self._body_timeout = body_timeout
         self._engine = engine
         self._access = access
         self._reading = reading
@@ -132,7 +145,11 @@ class Face:
         if scope["method"] == "DELETE":
             return await self._delete(engine, name)
         headers = scope["headers"]
-        body = await _body(receive)
+        try:
+            async with asyncio.timeout(self._body_timeout):
+                body = await _body(receive)
+        except TimeoutError:
+            return _LATE
         if scope["method"] == "PUT":
             return await self._create(engine, scope, name, body)
         return await self._append(engine, headers, name, body)
@@ -273,6 +290,12 @@ _NOT_FOUND: Final = shown.refusal(
 _GONE: Final = shown.refusal(410, "deleted", "The stream was deleted.")
 _OTHER: Final = shown.refusal(409, "exists", "There is a stream of this name, and it is not as asked for.")
 _AWAY: Final = shown.refusal(503, "engine_away", "The broker does not answer at the moment: try again.", retry_after=1)
+_LATE: Final = shown.refusal(
+    408,
+    "upload_too_slow",
+    "The body did not come in time: send it in smaller parts.",
+    headers=[(b"connection", b"close")],
+)
 _JOBS_OWN: Final = shown.refusal(
     405, "jobs_own", "Only the job itself writes to its stream.", headers=[(b"allow", b"GET, HEAD, OPTIONS")]
 )
