@@ -13,6 +13,7 @@ import redis as plain
 
 from headgate.base.channels import ChannelNames
 from headgate.base.errors import ConfigError, Unavailable
+from headgate.base.model import JobState
 from headgate.drivers.redis import RedisEngine
 from tests.support.certificates import certificate
 from tests.support.contract import collect, eventually, put, settle, take
@@ -163,3 +164,19 @@ async def test_a_put_of_what_is_known_writes_so_that_its_replicas_can_be_waited_
             with pytest.raises(Unavailable, match="0 of 1 replicas"):
                 await second.sink.put([job])
             assert server.exists("{known}:seen")
+
+
+async def test_a_server_that_is_full_takes_a_new_client_which_ends_work() -> None:
+    with Redis({"maxmemory-policy": "noeviction"}) as server, server.client() as client:
+        async with opened(server.url) as old:
+            job = await put(old)
+            (claim,) = await take(old)
+        client.config_set("maxmemory", 1)
+        async with opened(server.url) as fresh:
+            assert fresh.status()["scripts"] == "functions"
+            with pytest.raises(Unavailable, match="maxmemory"):
+                await put(fresh)
+            assert await settle(fresh, claim)
+            assert [event.kind for event in await collect(fresh, f"jobs/{job.id}")] == ["queued", "started", "result"]
+            assert await fresh.operations.purge([JobState.SUCCEEDED], older=0.0) == 1
+            assert await fresh.jobs.get(job.id) is None

@@ -81,19 +81,33 @@ class Scripts:
 
     def command(self, operation: str, now: str, arguments: bytes) -> tuple[Any, ...]:
         """The command that runs an operation."""
-        rest = (1, self._prefix, operation, now, self._publish, arguments)
-        if not self._functions:
-            return ("EVALSHA", _SHA, *rest)
-        return ("FCALL", f"headgate_{DIGEST}{'' if operation in STRICT else '_full'}", *rest)
+        if self._functions:
+            return self._function(operation, now, arguments)
+        return ("EVALSHA", _SHA, 1, self._prefix, operation, now, self._publish, arguments)
+
+    def _function(self, operation: str, now: str, arguments: bytes) -> tuple[Any, ...]:
+        name = f"headgate_{DIGEST}{'' if operation in STRICT else '_full'}"
+        return ("FCALL", name, 1, self._prefix, operation, now, self._publish, arguments)
 
     async def _load_functions(self, line: Line) -> bool:
+        """Whether functions are there now; False where they cannot be had, and scripts are to be used."""
         try:
-            await line.call("FUNCTION", "LOAD", "REPLACE", _LIBRARY)
+            # Asked first: a server that is full runs what is loaded, but takes no FUNCTION LOAD, not even of the same.
+            await line.call(*self._function("now", "", b"\x90"))
         except NoPermissionError:
             return False
         except ResponseError as exc:
             if "unknown command" in str(exc).lower():
                 return False
+            if not missing(exc):
+                raise
+        else:
+            return True
+        try:
+            await line.call("FUNCTION", "LOAD", "REPLACE", _LIBRARY)
+        except NoPermissionError:
+            return False
+        except ResponseError as exc:
             raise Unavailable(f"the server does not take Headgate's functions: {exc}") from exc
         return True
 
