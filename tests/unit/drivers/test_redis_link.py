@@ -108,3 +108,65 @@ async def test_a_request_behind_a_slow_one_has_its_time_from_the_answer_on() -> 
     now[0] += 5.5
     assert line.silent()
     await line.close()
+
+
+async def test_a_connection_that_broke_in_its_last_step_of_setup_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = a_link()
+    broken, good = StubLine(good=0), StubLine(b"PONG")
+    made = [broken, good]
+
+    async def connect() -> StubLine:
+        if made[0] is broken:
+            link._broke()  # as the connection itself says it, while nobody holds it yet
+        return made.pop(0)
+
+    monkeypatch.setattr(link, "_connect", connect)
+    await link.open(10.0)
+    try:
+        assert link._line is good
+        assert await link.ask("PING") == b"PONG"
+        assert (broken.asked, link.reconnects) == ([], 0)
+    finally:
+        await link.close()
+
+
+async def test_a_dead_connection_that_is_still_held_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = a_link()
+    first, second = StubLine(good=1), StubLine(b"PONG")
+    made = [first, second]
+
+    async def connect() -> StubLine:
+        link._down.clear()
+        return made.pop(0)
+
+    monkeypatch.setattr(link, "_connect", connect)
+    await link.open(10.0)
+    try:
+        first.good = 0  # and its word of it has gone astray
+        assert await link.ask("PING") == b"PONG"
+        assert (first.asked, second.asked, link.reconnects) == (["PING"], ["PING"], 1)
+    finally:
+        await link.close()
+
+
+async def test_each_turn_lets_others_run() -> None:
+    link = a_link()
+    link._line = StubLine()
+    turns: list[int] = []
+
+    async def send(line: Any) -> int:
+        turns.append(len(turns))
+        if len(turns) < 5:
+            raise EngineGone("at once, though the connection lives")
+        return others[0]
+
+    others = [0]
+
+    async def other() -> None:
+        for _ in range(4):
+            await asyncio.sleep(0)
+            others[0] += 1
+
+    beside = asyncio.ensure_future(other())
+    assert await link._insist(send, True, 1.0) >= 3
+    await beside

@@ -194,6 +194,7 @@ class Link:
             except _ELSEWHERE as exc:
                 line.drop(f"the server has our keys no more: {exc}")
             except EngineGone:
+                self._gone(line)
                 if not repeat or self._closed:
                     raise
             except OutOfMemoryError as exc:
@@ -205,6 +206,8 @@ class Link:
                 if not missing(exc):
                     raise _refused(exc) from exc
                 await self._reload(line)
+            # What has failed without waiting is not to keep the loop from whoever makes the connection anew.
+            await asyncio.sleep(0)
 
     async def _wait(self, until: float) -> Line:
         """The connection, once there is one."""
@@ -226,6 +229,8 @@ class Link:
         while True:
             try:
                 line = await self._connect()
+                if not line.alive:
+                    raise EngineGone("the connection broke while it was being set up")
             except HeadgateError as exc:
                 self._say(exc)
                 await asyncio.sleep(wait * (0.5 + random.random()))
@@ -264,6 +269,11 @@ class Link:
         if self.reconnects >= 0 and str(exc) != str(self.trouble):
             log.warning("no connection to Redis at %s: %s", self.address.shown, exc)
         self.trouble = exc
+
+    def _gone(self, line: Line) -> None:
+        """A connection that took no request; its own word of its end may have come before it was ours."""
+        if self._line is line and not line.alive:
+            self._broke()
 
     def _broke(self) -> None:
         self._line = None
