@@ -138,16 +138,17 @@ class Endpoint:
             adopted.refuse(_UNKNOWN)
         elif handed.scope:
             self._settle(adopted, handed)
-        elif (index := self._peers.moved.get(handed.sid)) is not None:
+        elif (one := self._sessions.get(handed.sid)) is not None and one.wire is None:
+            self._take_over(adopted, one, one.probe, handed.accepted)
+        elif one is None and (index := self._peers.onward(handed.sid, handed.hops)) is not None:
             handed.early = adopted.early()
+            handed.hops += 1
             if self._peers.give(index, handed, adopted.transport):
                 adopted.transport.abort()  # closes our descriptor; the other gateway has its own
             else:
                 adopted.refuse(_UNKNOWN)
-        elif (one := self._sessions.get(handed.sid)) is None or one.wire is not None:
-            adopted.refuse(_UNKNOWN)
         else:
-            self._take_over(adopted, one, one.probe, handed.accepted)
+            adopted.refuse(_UNKNOWN)
 
     def _settle(self, adopted: Adopted, handed: Handed) -> None:
         """A session that began on another gateway goes on here."""
@@ -156,7 +157,8 @@ class Endpoint:
         def attach(wire: Wire) -> bool:
             one.attach(wire)
             for message in handed.messages:
-                one.message(message)
+                if not one.closed:
+                    one.message(message)
             return True
 
         self._take_over(adopted, one, attach, b"")

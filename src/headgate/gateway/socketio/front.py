@@ -178,7 +178,8 @@ class SocketIO:
         if future.cancelled() or future.exception() is not None or future.result()[0] != 200:
             self._stay(session, mover)
             return
-        self.peers.move(session.sid, index)
+        if self.sessions.get(session.sid) is session:  # else it has come back before the answer
+            self.peers.move(session.sid, index)
         self.sessions.part(session)
         session.data.forget()
 
@@ -186,7 +187,9 @@ class SocketIO:
         """Here nobody knows the client: it begins anew."""
         session.app = self.hub
         for message in mover.messages:
-            self.hub.received(session, message)
+            if session.closed:
+                return
+            session.message(message if isinstance(message, bytes) else "4" + message)
 
 
 class _Mover:

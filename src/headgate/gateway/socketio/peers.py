@@ -47,6 +47,8 @@ class Handed(msgspec.Struct, array_like=True):
     """Of a session that moves altogether."""
     messages: list[Any] = []
     """What it has received and not looked at."""
+    hops: int = 1
+    """Gateways that it has been given to."""
 
 
 class Asked(msgspec.Struct, array_like=True):
@@ -55,6 +57,8 @@ class Asked(msgspec.Struct, array_like=True):
     """poll | post | gone | settle"""
     sid: str = ""
     body: bytes = b""
+    hops: int = 1
+    """Gateways that it has been passed on to."""
 
 
 class Adopted(asyncio.Protocol):
@@ -105,8 +109,8 @@ class Peers:
     """
 
     def __init__(self, folder: Path, index: int, gateways: int) -> None:
-        self.poll: Callable[[str, Callable[[Callable[[], None]], None]], Awaitable[Answer]]
-        self.post: Callable[[str, bytes], Awaitable[Answer]]
+        self.poll: Callable[[str, Callable[[Callable[[], None]], None], int], Awaitable[Answer]]
+        self.post: Callable[[str, bytes, int], Awaitable[Answer]]
         self.adopt: Callable[[Adopted], None]
         self.settle: Callable[[str, bytes], None]
         """Take a polling session in that comes from another gateway."""
@@ -129,6 +133,14 @@ class Peers:
 
     def knows(self, index: int) -> bool:
         return self._server is not None and 0 <= index < self._gateways
+
+    def onward(self, sid: str, hops: int) -> int | None:
+        """Where a session that began here lives now; None if it is unknown, or the request has been everywhere.
+
+        Sessions may move more than once, and each gateway knows of one step. A request that has seen every gateway
+        goes in a circle.
+        """
+        return self.moved.get(sid) if hops < self._gateways - 1 else None
 
     async def start(self) -> None:
         """Take part, if there are others."""
@@ -167,6 +179,7 @@ class Peers:
         sid: str,
         on_gone: Callable[[Callable[[], None]], None] = lambda _: None,
         body: bytes = b"",
+        hops: int = 1,
     ) -> Answer:
         """Have another gateway answer a request for one of its sessions."""
         link = await self._link(index)
@@ -175,7 +188,7 @@ class Peers:
         self.asked += 1
         number = next(self._numbers)
         future = link.expect(number)
-        link.send(Asked(number, kind, sid, body))
+        link.send(Asked(number, kind, sid, body, hops))
 
         def gone() -> None:
             link.send(Asked(number, "gone"))
@@ -205,9 +218,9 @@ class Peers:
                 self.settle(asked.sid, asked.body)
                 found: Answer = (200, b"")
             elif asked.kind == "poll":
-                found = await self.poll(asked.sid, lambda gone: waiting.__setitem__(asked.number, gone))
+                found = await self.poll(asked.sid, lambda gone: waiting.__setitem__(asked.number, gone), asked.hops)
             else:
-                found = await self.post(asked.sid, asked.body)
+                found = await self.post(asked.sid, asked.body, asked.hops)
             waiting.pop(asked.number, None)
             writer.write(frame(msgspec.msgpack.encode((asked.number, *found))))
 

@@ -138,11 +138,14 @@ class Polling:
             return await self._peers.ask(owner, "post", sid, body=body)
         return await self.post(sid, body)
 
-    async def poll(self, sid: str, on_gone: Callable[[Callable[[], None]], None]) -> Answer:
-        """Wait for packets of a session; `on_gone` is given what to call when the client goes away."""
+    async def poll(self, sid: str, on_gone: Callable[[Callable[[], None]], None], hops: int = 0) -> Answer:
+        """Wait for packets of a session; `on_gone` is given what to call when the client goes away.
+
+        `hops`: gateways that the request has been passed on to, with this one.
+        """
         one = self._sessions.get(sid)
-        if one is None and sid in self._peers.moved:
-            return await self._elsewhere(sid, "poll", on_gone)
+        if one is None and (index := self._peers.onward(sid, hops)) is not None:
+            return await self._elsewhere(index, sid, "poll", on_gone, hops + 1)
         if one is None or one.wire is not None:
             return _unknown(sid)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -161,12 +164,18 @@ class Polling:
         return await future
 
     async def _elsewhere(
-        self, sid: str, kind: str, on_gone: Callable[[Callable[[], None]], None], body: bytes = b""
+        self,
+        index: int,
+        sid: str,
+        kind: str,
+        on_gone: Callable[[Callable[[], None]], None],
+        hops: int,
+        body: bytes = b"",
     ) -> Answer:
         """Pass on a request for a session that has moved."""
-        answer = await self._peers.ask(self._peers.moved[sid], kind, sid, on_gone, body)
-        if answer[0] == 400:
-            self._peers.moved.pop(sid, None)
+        answer = await self._peers.ask(index, kind, sid, on_gone, body, hops)
+        if answer[0] == 400 and self._peers.moved.get(sid) == index:
+            del self._peers.moved[sid]
         return answer
 
     def settle(self, sid: str, body: bytes) -> None:
@@ -174,6 +183,8 @@ class Polling:
         scope, messages = _decode_settled(body)
         one = self._sessions.resume(sid, msgspec.Raw(scope))
         for message in messages:
+            if one.closed:
+                return
             one.message(message)
 
     def leave(self, sid: str, index: int, scope: bytes, messages: list[str | bytes]) -> asyncio.Future[Answer]:
@@ -181,11 +192,11 @@ class Polling:
         body = msgspec.msgpack.encode((scope, messages))
         return asyncio.ensure_future(self._peers.ask(index, "settle", sid, body=body))
 
-    async def post(self, sid: str, body: bytes) -> Answer:
-        """Packets that a polling client sent."""
+    async def post(self, sid: str, body: bytes, hops: int = 0) -> Answer:
+        """Packets that a polling client sent; `hops` as for `poll`."""
         one = self._sessions.get(sid)
-        if one is None and sid in self._peers.moved:
-            return await self._elsewhere(sid, "post", lambda _: None, body)
+        if one is None and (index := self._peers.onward(sid, hops)) is not None:
+            return await self._elsewhere(index, sid, "post", lambda _: None, hops + 1, body)
         if one is None or one.wire is not None:
             return _unknown(sid)
         try:

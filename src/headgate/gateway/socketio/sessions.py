@@ -89,6 +89,7 @@ class Sessions:
     def resume(self, sid: str, scope: Any) -> Session:
         """Go on with a session that began on another gateway."""
         assert self._terms is not None
+        self._peers.moved.pop(sid, None)  # it may have begun here: now it is here again
         one = Session(sid, self._terms, self.app, asyncio.get_running_loop(), scope, self._gone)
         self._open[sid] = one
         self.on_opened(one)
@@ -96,7 +97,8 @@ class Sessions:
 
     def part(self, one: Session) -> None:
         """A session goes on elsewhere."""
-        self._open.pop(one.sid, None)
+        if self._open.get(one.sid) is one:  # it may have come back before the other gateway's answer
+            del self._open[one.sid]
         one.part()
 
     def open_packet(self, one: Session, upgrades: list[str]) -> bytes:
