@@ -157,6 +157,14 @@ async def test_a_websocket_for_a_session_that_lives_here_stays_here(pair: tuple[
     assert (given, connection.written, one.probing) == ([], b"101", True)
 
 
+async def test_a_second_websocket_is_turned_away_whichever_gateway_it_reached(pair: tuple[SocketIO, SocketIO]) -> None:
+    a, _ = pair
+    one = a.sessions.new(msgspec.Raw(b"\xc0"))
+    adopt(a, Handed(one.sid, b"101", b""))
+    second = adopt(a, Handed(one.sid, b"101", b""))
+    assert second.written.startswith(b"101\x88"), "open, and closed at once, as on the gateway that holds the session"
+
+
 async def test_a_websocket_that_goes_in_a_circle_is_refused(pair: tuple[SocketIO, SocketIO]) -> None:
     a, _ = pair
     sid = new_id(0)

@@ -138,9 +138,9 @@ class Endpoint:
             adopted.refuse(_UNKNOWN)
         elif handed.scope:
             self._settle(adopted, handed)
-        elif (one := self._sessions.get(handed.sid)) is not None and one.wire is None:
+        elif (one := self._sessions.get(handed.sid)) is not None:
             self._take_over(adopted, one, one.probe, handed.accepted)
-        elif one is None and (index := self._peers.onward(handed.sid, handed.hops)) is not None:
+        elif (index := self._peers.onward(handed.sid, handed.hops)) is not None:
             handed.early = adopted.early()
             handed.hops += 1
             if self._peers.give(index, handed, adopted.transport):

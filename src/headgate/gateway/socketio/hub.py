@@ -321,18 +321,9 @@ class Hub:
         self.rooms.remove(client)
         self._pids.pop(client.pid, None)
         if client.expires:
-            self.recovery.leave(
-                Away(
-                    client.pid,
-                    client.sid,
-                    client.namespace,
-                    client.kept,
-                    carried.state,
-                    client.opened_at,
-                    client.session.confirmed or 0,
-                    client.expires,
-                )
-            )
+            confirmed = client.session.confirmed or 0
+            left = (client.kept, carried.state, client.opened_at, confirmed, client.expires)
+            self.recovery.leave(Away(client.pid, client.sid, client.namespace, *left))
         self._inherit(client)
 
     def _inherit(self, client: Client) -> None:
