@@ -38,7 +38,8 @@ def front(workdir: Path) -> Iterator[Front]:
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]], ids="-".join)
 def test_socketio_through_nginx(front: Front, transports: list[str]) -> None:
     session = requests.Session()
-    session.trust_env, session.verify = False, False  # the certificate is for the domain, and this is an address of loopback
+    # The certificate is for the domain, and this is an address of loopback.
+    session.trust_env, session.verify = False, False
     client = socketio.Client(http_session=session, reconnection=False, ssl_verify=False)
     answered = threading.Event()
     sums: list[int] = []

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 WAIT: Final = 0.5
 """Seconds before an engine that was away is asked again."""
+PART: Final = 1 / 3
+"""Of its lease that a claim may wait for others to fill its list."""
 
 
 class Intake:
@@ -77,6 +79,8 @@ class Intake:
 
     async def _sort(self, claims: Sequence[Claim]) -> None:
         """Give single jobs at once; fill up each list first."""
+        # Nobody renews what is still being collected, so that all lists together have a part of the lease for it.
+        until = self._clock.monotonic() + min((claim.lease for claim in claims), default=0.0) * PART
         lists: dict[str, list[Claim]] = {}
         for claim in claims:
             if claim.job.spec.function not in self._batching:
@@ -87,15 +91,15 @@ class Intake:
                 lists.setdefault(claim.job.spec.function, []).append(claim)
         try:
             while lists:
-                await self._fill(*lists.popitem())
+                await self._fill(*lists.popitem(), until)
         finally:
             # Also when the worker drains meanwhile: what is given can be handed back, what is kept here could not.
             for function, begun in lists.items():
                 self._give_lists(function, begun)
 
-    async def _fill(self, function: str, begun: list[Claim]) -> None:
+    async def _fill(self, function: str, begun: list[Claim], until: float) -> None:
         most, linger = self._batching[function]
-        until = self._clock.monotonic() + linger
+        until = min(until, self._clock.monotonic() + linger)
         try:
             while len(begun) < most and (left := until - self._clock.monotonic()) > 0:
                 more = self._source.take(self._worker, self._queues, most - len(begun), [function])

@@ -79,6 +79,7 @@ class Reports:
         except Exception:
             # What the engine will never take must not hold up the end of the job.
             log.exception("%d events of job %s are given up", len(events), run.id)
+        run.sent()
         return True
 
     def save(self, run: Run, checkpoint: bytes) -> None:
@@ -97,7 +98,12 @@ class Reports:
                 await self._source.progress(run.id, run.epoch, events, checkpoint)
             except LeaseLost:
                 self._lost(run)
+                run.sent()
                 raise
             except HeadgateError:
                 run.put_back(events)
                 raise
+            except BaseException:
+                run.sent()
+                raise
+            run.sent()

@@ -75,7 +75,7 @@ class Run:
             with self._lock:
                 self._events.append(packed)
                 self._bytes += len(packed.data)
-                if len(self._events) >= PENDING or self._bytes >= PENDING_BYTES:
+                if self._full():
                     self._room.clear()
         self._wake(self)
 
@@ -86,13 +86,21 @@ class Run:
         return self.cancel_requested
 
     def pending(self) -> list[NewEvent]:
-        """Take what waits to be sent, progress last."""
+        """Take what waits to be sent, progress last. There is room for more once it is `sent`."""
         with self._lock:
             events, self._bytes = list(self._events), 0
             self._events.clear()
-        self._room.set()
         progress, self._progress = self._progress, None
         return [*events, progress] if progress is not None else events
+
+    def sent(self) -> None:
+        """What was taken is gone for good: there is room again, unless as much has come meanwhile."""
+        with self._lock:
+            if not self._full():
+                self._room.set()
+
+    def _full(self) -> bool:
+        return len(self._events) >= PENDING or self._bytes >= PENDING_BYTES
 
     def put_back(self, events: Sequence[NewEvent]) -> None:
         """They could not be sent: they wait again, in front."""
@@ -103,6 +111,10 @@ class Run:
                     self._bytes += len(event.data)
                 elif self._progress is None:
                     self._progress = event
+            if self._full():
+                self._room.clear()
+            else:
+                self._room.set()
 
     def has_pending(self) -> bool:
         return bool(self._events) or self._progress is not None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
-from headgate.base.errors import JobCancelled, JobHandedBack
+from headgate.base.errors import JobCancelled, JobHandedBack, Unavailable
 from headgate.base.model import Claim, JobRecord, JobSpec, JobState, NewEvent, Outcome
 from headgate.declare.job import Batching
 from headgate.jobs.execute import Executor, describe
@@ -128,3 +129,21 @@ def test_events_wait_in_order_with_the_newest_progress_last() -> None:
     run.put_back(events)
     told = [msgspec.msgpack.decode(event.data) for event in run.pending()]
     assert [data.get("message") for data in told] == ["0", "1", "2", "3", None]
+
+
+def test_while_the_engine_is_away_a_job_can_say_no_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headgate.jobs.run.PATIENCE", 0.0)
+    monkeypatch.setattr("headgate.jobs.run.PENDING", 10)
+    run, said = run_of(), 0
+    for _ in range(20):  # each time, sending is tried, and fails
+        events = run.pending()
+        with contextlib.suppress(Unavailable):
+            while True:
+                run.emit(NewEvent("log", {"n": said}))
+                said += 1
+        run.put_back(events)
+    assert said <= 20
+    told = [msgspec.msgpack.decode(event.data)["n"] for event in run.pending()]
+    assert told == list(range(said))
+    run.sent()
+    run.emit(NewEvent("log", {"n": said}))  # there is room again
