@@ -98,14 +98,16 @@ def _plan(system: str, app: str, given: dict[str, Any]) -> Any:
 
     found = loaded({}, given["chdir"])
     old = read(given["sources"]) if given["sources"] else Old()
+    said = _pairs(given["environment"], "--env", "NAME=VALUE")
     return plans.make(
         app,
         given["domain"],
         release(system),
         settings_with(found, old),
         name=given["name"],
-        environment={**old.environment, **_pairs(given["environment"], "--env", "NAME=VALUE")},
-        secrets=(*old.secrets, *given["secrets"]),
+        environment={**old.environment, **said},
+        # What is given as a variable is none of the old deployment's secrets any more.
+        secrets=(*(each for each in old.secrets if each not in {name.lower() for name in said}), *given["secrets"]),
         static={**old.static, **_pairs(given["static"], "--static", "/PREFIX/=FOLDER")},
         write_execute=given["allow_write_execute"],
         notes=tuple(dict.fromkeys(old.notes)),
@@ -157,7 +159,7 @@ def _uninstall(given: dict[str, Any]) -> None:
     planned = uninstall(given["name"], given["root"], given["force"])
     _go_on(planned, given["yes"], f"Remove {given['name']} below {given['root']}?")
     carry_out(planned, given["name"], given["root"])
-    out().print(Text("Removed. Data, users and nginx's own files are as they were.", style="green"))
+    out().print(Text("Removed. Data and users are as they were.", style="green"))
 
 
 def _go_on(planned: list[Step], yes: bool, question: str) -> None:
@@ -171,7 +173,7 @@ def _go_on(planned: list[Step], yes: bool, question: str) -> None:
     kept = sum(step.action is Action.KEEP for step in planned)
     lines.append(Text(f"  {kept} files are as they should be", style="dim"))
     if any(step.action is Action.SPARE for step in planned):
-        lines.append(Text("  spare: changed by somebody since; --force takes them too", style="dim"))
+        lines.append(Text("  spare: not written by us, or changed since; --force replaces them", style="dim"))
     out().print(Group(*lines))
     if not yes and not click.confirm(question):
         complain("Nothing was changed.")

@@ -152,6 +152,8 @@ def _render(template: str, plan: Plan, **more: Any) -> str:
             tls=f"{tls}/certs",
             tls_key=f"{tls}/private",
             spare="4,096 more",
+            # Up to EL9, policies write /run as /var/run, and look it up so.
+            run=f"/var{plan.socket.parent}" if plan.release.key in ("el8", "el9") else str(plan.socket.parent),
             **more,
         )
     )
