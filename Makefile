@@ -41,7 +41,7 @@ packages:
 	@tools/system-packages test
 
 test: $(VENV)/.dev packages  ## Run every test, with real servers on private ports
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations=15 $(TESTS)
+	@tools/run-tests -n $(JOBS) --dist loadfile --durations=15 $(TESTS)
 
 lint: $(VENV)/.dev  ## ruff, formatting, mypy --strict and the walls
 	$(BIN)/ruff check .
