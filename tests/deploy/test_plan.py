@@ -144,6 +144,113 @@ def test_an_old_deployment_is_taken_over(tmp_path: Path) -> None:
     assert "abc" not in notes
 
 
+def site(names: str, *lines: str) -> str:
+    return "server {\n" + f"server_name {names};\n" + "\n".join(lines) + "\nlocation / { proxy_pass http://a; }\n}\n"
+
+
+def pair(name: str) -> tuple[str, str]:
+    return f"ssl_certificate {name}.pem;", f"ssl_certificate_key {name}.key;"
+
+
+def certificates(folder: Path, text: str, domain: str = "shop.example.com") -> tuple[Old, tuple[tuple[str, str], ...]]:
+    (folder / "nginx.conf").write_text(text)
+    old = read([folder / "nginx.conf"])
+    return old, old.certificates(domain)
+
+
+def test_the_certificate_of_the_old_site_is_taken_over(tmp_path: Path) -> None:
+    two = site("shop.example.com", *pair("/live/shop/rsa"), *pair("ssl/ecdsa")) + site("other.example", *pair("/other"))
+    _, found = certificates(tmp_path, two)
+    assert found == (
+        ("/live/shop/rsa.pem", "/live/shop/rsa.key"),
+        ("/etc/nginx/ssl/ecdsa.pem", "/etc/nginx/ssl/ecdsa.key"),
+    )
+    made = files(plan(certificates=found))
+    nginx = made["root/etc/nginx/conf.d/shop.conf"]
+    for path, key in found:
+        assert f"    ssl_certificate     {path};\n    ssl_certificate_key {key};\n" in nginx
+    assert "/etc/pki" not in nginx
+    assert "ls /live/shop/rsa.pem /live/shop/rsa.key" in made["README.md"]
+    assert (
+        "ssl_certificate     /etc/pki/tls/certs/shop.example.com.crt;"
+        in files(plan())["root/etc/nginx/conf.d/shop.conf"]
+    )
+
+
+def test_a_deployment_that_is_repeated_with_its_own_site_is_the_same(tmp_path: Path) -> None:
+    """Where ours has taken the old one's place, `--from` reads ours."""
+    before = "client_max_body_size 30m;\nlocation /static/ { alias /srv/static/; }"
+    path = tmp_path / "orders.conf"
+    path.write_text(site("shop.example.com", *pair("/live"), before))
+    made = []
+    for _ in range(3):
+        old = read([path])
+        settings = settings_with(load(folder=tmp_path, environ={}), old)
+        found = old.certificates("shop.example.com")
+        chosen = make("shop:app", "shop.example.com", release("el9"), settings, static=old.static, certificates=found)
+        made.append(files(chosen)["root/etc/nginx/conf.d/shop.conf"])
+        path.write_text(made[-1])
+    assert made[0] == made[1] == made[2]
+    assert "client_max_body_size 30721k;" in made[0]
+    assert read([path]).notes == []
+
+
+@pytest.mark.parametrize("names", ["*.example.com", ".example.com", "a.example shop.example.com", "_"])
+def test_the_certificate_is_that_of_the_site_that_serves_the_domain(names: str, tmp_path: Path) -> None:
+    others = "" if names == "_" else site("example.com", *pair("/x"))
+    _, found = certificates(tmp_path, others + site(names, *pair("/live")))
+    assert found == (("/live.pem", "/live.key"),)
+
+
+def test_a_certificate_of_the_block_around_counts(tmp_path: Path) -> None:
+    _, found = certificates(tmp_path, "http {\n" + "\n".join(pair("/all")) + site("shop.example.com") + "}\n")
+    assert found == (("/all.pem", "/all.key"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (site("a.example", *pair("/a")) + site("b.example", *pair("/b")), "nginx.conf:3: ssl_certificate of a.example"),
+        (site("shop.example.com", *pair("/live/$ssl_server_name")), "ssl_certificate is no plain path"),
+        (site("shop.example.com", *pair("'/live/x;y'")), "ssl_certificate is no plain path"),
+        (site("shop.example.com", *pair("/a"), "ssl_password_file /p;"), "ssl_password_file; add it"),
+    ],
+)
+def test_a_certificate_that_is_not_taken_over_is_noted(text: str, note: str, tmp_path: Path) -> None:
+    old, found = certificates(tmp_path, text)
+    assert bool(found) == ("password" in note)
+    assert any(note in each for each in old.notes), old.notes
+
+
+def test_both_services_find_the_secret_whichever_starts_first() -> None:
+    """Jobs come after web where both start, and the key lies there before either."""
+    for broker in ("embedded", "redis://queue:6379/0"):
+        chosen = make("shop:app", "a.example", release("el9"), Settings(broker=broker))
+        after = next(line for line in unit(chosen, "shop-jobs.service").splitlines() if line.startswith("After="))
+        assert "shop-web.service" in after
+        made = files(chosen)
+        readme = made["README.md"]
+        assert readme.index("systemd-tmpfiles --create") < readme.index("openssl rand -hex -out /var/lib/shop/secret")
+        assert readme.index("openssl rand") < readme.index("restorecon") < readme.index("systemctl enable")
+        for path in ("rpm/shop.spec", "ansible/roles/shop/tasks/main.yml"):
+            assert "openssl rand -hex -out /var/lib/shop/secret 32" in made[path]
+    given = files(make("shop:app", "a.example", release("el9"), Settings(secret="s" * 40)))
+    assert not [path for path, text in given.items() if "openssl rand" in text]
+
+
+def test_the_readme_makes_what_its_lines_need() -> None:
+    redis = files(make("shop:app", "a.example", release("el9"), Settings(broker="redis://queue:6379/0")))["README.md"]
+    assert "pip install 'headgate[flask,redis]'" in redis
+    assert redis.index("mkdir -p /opt/shop/app") < redis.index("rsync -a")
+    old = files(plan("el8", secrets=("database_url",)))["README.md"]
+    assert "install -m 600 /dev/stdin /etc/shop/environment  # type a line for each, as DATABASE_URL=" in old
+    assert 'os.environ["DATABASE_URL"]' in old
+    new = files(plan("el9", secrets=("database_url",)))["README.md"]
+    assert "install -m 600 /dev/stdin /etc/shop/credentials/database_url" in new
+    assert 'os.environ["CREDENTIALS_DIRECTORY"] + "/database_url"' in new
+    assert "systemctl disable --now shop-backup.timer shop-jobs.service shop-web.service shop.socket" in new
+
+
 def test_what_somebody_has_set_counts_more_than_the_old_deployment(tmp_path: Path) -> None:
     found = load({"workers": "7"}, folder=tmp_path, environ={})
     assert settings_with(found, Old(settings={"workers": 2, "stop_timeout": 9.0})).workers == 7

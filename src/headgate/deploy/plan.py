@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
@@ -39,6 +40,7 @@ class Plan:
         environment: variables of the service that are no secrets.
         secrets: names of credentials; the files are the operator's to fill.
         static: URL prefix → folder that nginx serves by itself.
+        certificates: pairs of certificate and key that nginx has already; none: the system's folders, by the domain.
         write_execute: the app needs memory that is written and executed (cffi callbacks, gevent, numba).
         memory: bytes of memory of the machine, of which the slices get their shares; 0 where it is not known.
     """
@@ -51,6 +53,7 @@ class Plan:
     environment: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     static: dict[str, str] = field(default_factory=dict)
+    certificates: tuple[tuple[str, str], ...] = ()
     write_execute: bool = False
     memory: int = 0
     notes: tuple[str, ...] = ()
@@ -93,6 +96,29 @@ class Plan:
     def jobs_broker(self) -> str:
         """Where the jobs' service finds the engine."""
         return f"unix:{self.state}/run/broker.sock" if self.own_broker else self.settings.broker
+
+    @property
+    def requirement(self) -> str:
+        """Headgate, as pip installs it for this deployment."""
+        return "headgate[flask]" if self.own_broker else "headgate[flask,redis]"
+
+    @property
+    def tls(self) -> tuple[tuple[str, str], ...]:
+        """The certificates and keys that nginx reads."""
+        folder = "/etc/pki/tls" if self.release.selinux else "/etc/ssl"
+        usual = (f"{folder}/certs/{self.domain}.crt", f"{folder}/private/{self.domain}.key")
+        return self.certificates or (usual,)
+
+    @property
+    def tls_files(self) -> str:
+        """The same as words of a shell."""
+        return shlex.join(path for pair in self.tls for path in pair)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units that are started and enabled, in their order."""
+        own = (f"{self.name}-backup.timer",) if self.own_broker else ()
+        return (f"{self.name}.socket", f"{self.name}-web.service", f"{self.name}-jobs.service", *own)
 
     # Sizes and times
     @property
@@ -173,6 +199,7 @@ def make(
     environment: dict[str, str] | None = None,
     secrets: tuple[str, ...] = (),
     static: dict[str, str] | None = None,
+    certificates: tuple[tuple[str, str], ...] = (),
     write_execute: bool = False,
     notes: tuple[str, ...] = (),
 ) -> Plan:
@@ -216,6 +243,7 @@ def make(
         dict(environment or {}),
         secrets,
         dict(static or {}),
+        certificates,
         write_execute,
         notes=notes,
     )

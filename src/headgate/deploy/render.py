@@ -14,6 +14,8 @@ from headgate.deploy.plan import Plan
 from headgate.deploy.releases import HARDENING
 
 BACKLOG: Final = 4_096
+CHECKSUMS: Final = "generated.sha256"
+"""Beside the files: what was generated, in sha256sum's form."""
 UNIT_FOLDER: Final = "etc/systemd/system"
 _DERIVED: Final = frozenset({"app", "bind", "data", "broker", "roles", "trusted_proxies", "secret", "reload"})
 """Settings that the plan itself gives."""
@@ -138,7 +140,6 @@ def _file(path: str, template: str, plan: Plan, mode: int = 0o644, **more: Any) 
 
 
 def _render(template: str, plan: Plan, **more: Any) -> str:
-    tls = "/etc/pki/tls" if plan.release.selinux else "/etc/ssl"
     text = (
         _templates()
         .get_template(template)
@@ -149,9 +150,8 @@ def _render(template: str, plan: Plan, **more: Any) -> str:
             module=module_of(plan),
             var=module_of(plan),
             http2_directive=plan.release.nginx >= (1, 25),
-            tls=f"{tls}/certs",
-            tls_key=f"{tls}/private",
             spare="4,096 more",
+            checksums=CHECKSUMS,
             # Up to EL9, policies write /run as /var/run, and look it up so.
             run=f"/var{plan.socket.parent}" if plan.release.key in ("el8", "el9") else str(plan.socket.parent),
             **more,

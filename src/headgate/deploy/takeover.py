@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import msgspec
@@ -13,11 +13,18 @@ import msgspec
 from headgate.config.load import Loaded
 from headgate.config.settings import Settings
 from headgate.readers import commands, nginx, units
+from headgate.readers.place import Place
 from headgate.readers.value import Value, seconds
 
 _SECRET: Final = re.compile("SECRET|PASS|TOKEN|KEY|CREDENTIAL|DATABASE_UR[IL]|DSN", re.IGNORECASE)
 _IN_ADDRESS: Final = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 """A password within an address."""
+_PLAIN_PATH: Final = re.compile(r"[^\s\"'\\$;{}#:]+")
+"""What nginx reads as a file without quotes: no variable, no `data:`, no key of an engine."""
+_NGINX: Final = PurePosixPath("/etc/nginx")
+"""Where nginx looks for a certificate whose path is not absolute."""
+_MADE: Final = "Made by `headgate deploy`"
+"""In the head of a site of ours, which lies where the old one lay when a deployment is repeated."""
 _NO_PLACE: Final = {
     "worker_class": "Headgate finds out itself how the app wants to be run",
     "worker_connections": "sockets are bounded by max_connections, for each gateway",
@@ -38,6 +45,38 @@ _NO_PLACE: Final = {
 }
 
 
+_BY_HAND: Final = (
+    "auth_basic",
+    "allow",
+    "deny",
+    "proxy_cache",
+    "rewrite",
+    "sub_filter",
+    "ssl_password_file",
+    "ssl_client_certificate",
+    "ssl_verify_client",
+    "ssl_trusted_certificate",
+    "ssl_stapling",
+)
+"""Directives of nginx's that have a meaning still, and no place in the templates."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server of nginx's that speaks TLS: its names, and its pairs of certificate and key."""
+
+    names: tuple[str, ...]
+    certificates: tuple[tuple[str, str], ...]
+    place: Place
+
+    def serves(self, domain: str) -> bool:
+        """Whether one of its names is the domain, or covers it (`*.example.com`, `.example.com`)."""
+        return any(
+            name == domain or (name[:1] in ("*", ".") and f".{domain}".endswith(name.removeprefix("*")))
+            for name in self.names
+        )
+
+
 @dataclass
 class Old:
     """An old deployment, as far as it was understood."""
@@ -46,7 +85,20 @@ class Old:
     environment: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     static: dict[str, str] = field(default_factory=dict)
+    sites: list[Site] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def certificates(self, domain: str) -> tuple[tuple[str, str], ...]:
+        """The certificates and keys of the site that serves the domain; the only ones there are, whatever their site's
+        names. Without an answer it notes those that it has left out."""
+        pairs = {site.certificates for site in self.sites}
+        found = next((site.certificates for site in self.sites if site.serves(domain)), None)
+        if found is None and len(pairs) == 1:
+            (found,) = pairs
+        for site in self.sites if found is None else ():
+            names = " ".join(site.names) or "a site without a name"
+            self.notes.append(f"{site.place}: ssl_certificate of {names}, which is not {domain}")
+        return found or ()
 
 
 def read(sources: Iterable[Path]) -> Old:
@@ -79,7 +131,7 @@ def _take(old: Old, path: Path) -> None:
         if root is None or not list(root.all("server")) + list(root.all("location")):
             old.notes.append(f"{path.name}: neither gunicorn, systemd, supervisord nor nginx can be seen in it")
         else:
-            _nginx(old, root)
+            _nginx(old, root, ours=_MADE in path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _unit(old: Old, unit: units.Unit) -> None:
@@ -94,8 +146,7 @@ def _unit(old: Old, unit: units.Unit) -> None:
         if _SECRET.search(name) or _IN_ADDRESS.search(value.text):
             old.secrets = (*old.secrets, name.lower())
             old.notes.append(
-                f"{value.place}: {name} is a secret; put it into /etc/NAME/credentials/{name.lower()}, and let the app "
-                "read it from $CREDENTIALS_DIRECTORY"
+                f"{value.place}: {name} is a secret; README.md says where it goes, and how the app reads it"
             )
         elif name not in ("PATH", "VIRTUAL_ENV", "PYTHONUNBUFFERED", "WEB_CONCURRENCY"):
             old.environment[name] = value.text.replace("%%", "%")  # what a unit writes for one
@@ -139,11 +190,14 @@ def _uvicorn(old: Old, options: dict[str, Value]) -> None:
             old.notes.append(f"{value.place}: {name} is not known to Headgate")
 
 
-def _nginx(old: Old, root: nginx.Block) -> None:
+def _nginx(old: Old, root: nginx.Block, ours: bool) -> None:
     for block in root.all("client_max_body_size"):
         size = _bytes(block.args[0])
         if size:
-            old.settings["max_body"] = size
+            # In a site of ours it is one kilobyte more, and must not grow with each deployment.
+            old.settings["max_body"] = size - 1024 if ours else size
+    for server in root.all("server"):
+        _certificates(old, server)
     for location in root.all("location"):
         folder = location.own("alias") or location.own("root")
         if folder and location.args and location.args[0].startswith("/") and not location.own("proxy_pass"):
@@ -152,13 +206,28 @@ def _nginx(old: Old, root: nginx.Block) -> None:
             old.static[prefix.rstrip("/") + "/"] = below
         wait = location.inherited("proxy_read_timeout")
         length = seconds(wait.args[0]) if wait is not None else None
-        if length and location.own("proxy_pass") and length > 60:
+        if length and location.own("proxy_pass") and length > 60 and not ours:
             old.notes.append(
                 f"{wait.place if wait else ''}: proxy_read_timeout; it follows from Headgate's own times now"
             )
-    for name in ("auth_basic", "allow", "deny", "proxy_cache", "rewrite", "sub_filter"):
+    for name in _BY_HAND:
         for block in root.all(name):
             old.notes.append(f"{block.place}: {name}; add it to the new nginx configuration yourself")
+
+
+def _certificates(old: Old, server: nginx.Block) -> None:
+    """Those of one server, or of the block around it: several pairs stand for several kinds of key."""
+    first, key = server.inherited("ssl_certificate"), server.inherited("ssl_certificate_key")
+    if first is None or key is None or first.parent is None or key.parent is None:
+        return
+    words = zip(first.parent.own("ssl_certificate"), key.parent.own("ssl_certificate_key"), strict=False)
+    pairs = [(certificate.value.text, key.value.text) for certificate, key in words]
+    if not all(_PLAIN_PATH.fullmatch(path) for pair in pairs for path in pair):
+        old.notes.append(f"{first.place}: ssl_certificate is no plain path; put it into the new nginx configuration")
+        return
+    names = tuple(name.lower() for block in server.own("server_name") for name in block.args)
+    absolute = tuple((str(_NGINX / certificate), str(_NGINX / key)) for certificate, key in pairs)
+    old.sites.append(Site(names, absolute, first.place))
 
 
 def _bytes(text: str) -> int:
