@@ -16,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from headgate.config.settings import Settings
-from headgate.deploy.install import write
+from headgate.deploy.folder import write
 from headgate.deploy.plan import Plan, make
 from headgate.deploy.releases import release
 from headgate.deploy.render import render

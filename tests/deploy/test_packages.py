@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from headgate.config.settings import Settings
-from headgate.deploy.install import write
+from headgate.deploy.folder import write
 from headgate.deploy.plan import Plan, make
 from headgate.deploy.releases import Release, release
 from headgate.deploy.render import render
@@ -43,6 +44,7 @@ def test_the_rpm_builds_and_has_what_it_should(tmp_path: Path) -> None:
     (app / "shop.py").write_text("app = None\n")
     (app / "requirements.txt").write_text("headgate\n")
     wheel(tmp_path / "wheels")
+    (tmp_path / "d/root/etc/shop/headgate.toml.new").write_text("")  # beside an edited one
     build = [str(tmp_path / "d/rpm/build.sh"), str(app), str(tmp_path / "wheels"), "2.5"]
     done = subprocess.run(build, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
@@ -84,6 +86,49 @@ def test_scriptlets_are_sound_shell(tmp_path: Path) -> None:
         body = spec.split(f"\n%{name}\n", 1)[1].split("\n%", 1)[0]
         subprocess.run(["sh", "-n"], input=body, text=True, check=True, timeout=10)
     subprocess.run(["sh", "-n", str(tmp_path / "d/rpm/build.sh")], check=True, timeout=10)
+
+
+@pytest.mark.parametrize("broker", ["embedded", "redis://queue:6379/0"])
+def test_scriptlets_know_every_unit_that_is_enabled(broker: str) -> None:
+    chosen = make("shop:app", "shop.example.com", release("el9"), Settings(gateways=1, broker=broker))
+    files = {str(file.path): file for file in render(chosen)}
+    installable = {path for path, file in files.items() if "/systemd/system/" in path and "[Install]" in file.text}
+    lines = files["rpm/shop.spec"].text.splitlines()
+    for verb in ("preset", "disable --now"):
+        (line,) = (line for line in lines if f"systemctl --no-reload {verb} " in line)
+        units = line.split(f"{verb} ")[1].split(" >")[0].split()
+        assert set(units) == {path.rpartition("/")[2] for path in installable}, verb
+
+
+def test_the_role_lets_the_service_through_the_firewall() -> None:
+    def tasks(system: str) -> list[dict[str, Any]]:
+        chosen = make("shop:app", "shop.example.com", release(system), Settings(gateways=1))
+        files = {str(file.path): file for file in render(chosen)}
+        return list(yaml.safe_load(files["ansible/roles/shop/tasks/main.yml"].text))
+
+    found = tasks("el9")
+    asked = next(task for task in found if task.get("register") == "shop_firewalld")
+    assert asked["failed_when"] is False, "a machine without firewalld is no failure"
+    block = next(task for task in found if "block" in task)
+    assert block["when"] == ["shop_firewalld.rc == 0", "shop_let_in.rc != 0"]
+    commands = [each["ansible.builtin.command"] for each in block["block"]]
+    assert commands == ["firewall-cmd --reload", "firewall-cmd --permanent --add-service=shop", "firewall-cmd --reload"]
+    files_first = next(at for at, task in enumerate(found) if "files into their places" in task["name"])
+    assert files_first < found.index(asked) < found.index(block)
+    assert not [task for task in tasks("debian12") if "firewall" in str(task)]
+
+
+def test_the_role_needs_nothing_that_was_not_generated() -> None:
+    """It installs Headgate though the app's requirements do not name it, and builds the policy where it is loaded."""
+    files = {str(file.path): file for file in render(plan("el9"))}
+    tasks = yaml.safe_load(files["ansible/roles/shop/tasks/main.yml"].text)
+    assert "headgate[flask]" in [
+        task["ansible.builtin.pip"].get("name") for task in tasks if "ansible.builtin.pip" in task
+    ]
+    commands = [task.get("ansible.builtin.command") for task in tasks]
+    assert commands.index("make -s -C /opt/shop/selinux") < commands.index("semodule -i /opt/shop/selinux/shop.pp")
+    packages = yaml.safe_load(files["ansible/roles/shop/defaults/main.yml"].text)["shop_packages"]
+    assert {"make", "checkpolicy", "policycoreutils", "openssl"} <= set(packages)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headgate.config.settings import Settings
-from headgate.deploy.install import write
+from headgate.deploy.folder import write
 from headgate.deploy.plan import Plan, make
 from headgate.deploy.releases import RELEASES, release
 from headgate.deploy.render import render
@@ -68,6 +68,16 @@ def test_a_planted_mistake_is_found(path: str, right: str, wrong: str, verifier:
     check = judged(verify(tmp_path / "d", chosen))[verifier]
     assert check.state is State.FAILED, check
     assert check.detail
+
+
+def test_edited_settings_are_read_and_not_compared_with_the_plan(tmp_path: Path) -> None:
+    chosen = plan("el9")
+    write(render(chosen), tmp_path / "d")
+    file = tmp_path / "d/root/etc/shop/headgate.toml"
+    file.write_text(file.read_text().replace("gateways = 2", "gateways = 3"))
+    check = judged(verify(tmp_path / "d", chosen))["headgate config"]
+    assert check.state is State.PASSED
+    assert "somebody has edited it" in check.detail
 
 
 def test_a_mistake_in_the_policy_is_found(tmp_path: Path) -> None:

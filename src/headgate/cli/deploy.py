@@ -16,6 +16,7 @@ from headgate.cli.console import complain, out
 from headgate.cli.options import loaded
 
 if TYPE_CHECKING:
+    from headgate.deploy.folder import Written
     from headgate.deploy.install import Step
     from headgate.deploy.verify import Check
 
@@ -23,7 +24,9 @@ _STYLES: Final = {
     "create": "green",
     "replace": "yellow",
     "keep": "dim",
+    "adopt": "green",
     "remove": "red",
+    "restore": "cyan",
     "spare": "bold yellow",
     "passed": "green",
     "failed": "bold red",
@@ -57,7 +60,8 @@ _STYLES: Final = {
     help="Install below this folder, / for this system.",
 )
 @click.option("--yes", is_flag=True, help="Install without asking.")
-@click.option("--force", is_flag=True, help="Replace or remove what somebody has changed.")
+@click.option("--overwrite", is_flag=True, help="Write the folder's files anew, those too that somebody has edited.")
+@click.option("--force", is_flag=True, help="Replace what is not ours, keeping a copy, and what was edited.")
 @click.option("--uninstall", is_flag=True, help="Take back what --root installed; needs --name.")
 def deploy(system: str, app: str | None, **given: Any) -> None:
     """Write the deployment of APP for SYSTEM: rhel (9), el8, el9, el10, debian, debian12, debian13, ubuntu24.04.
@@ -74,21 +78,29 @@ def deploy(system: str, app: str | None, **given: Any) -> None:
             "--domain shop.example.com"
         )
     plan = _plan(system, app, given)
-    from headgate.deploy.install import write
+    from headgate.deploy.folder import write
     from headgate.deploy.render import render
 
-    files = render(plan)
     folder = given["to"] or Path(f"deploy-{plan.release.key}")
-    written = write(files, folder)
-    told = f"{len(written)} files for {plan.release.title} in "
+    written = write(render(plan), folder, given["overwrite"])
+    told = f"{len(written.files)} files for {plan.release.title} in "
     out().print(Text.assemble(("● ", "green"), told, (f"{folder}/", "cyan"), ("  read README.md first", "dim")))
     for note in plan.notes:
         out().print(Text.assemble(("  not taken over: ", "yellow"), note))
+    _tell_edited(written)
     failed = given["verify"] and _verified(folder, plan)
     if failed:
         sys.exit(1)
     if given["root"] is not None:
-        _install(files, plan.name, given)
+        _install(written.files, plan.name, given)
+
+
+def _tell_edited(written: Written) -> None:
+    for path in written.edited:
+        more = f"; the new version is {path}.new" if path in written.beside else ""
+        out().print(Text.assemble(("  edited, and kept: ", "yellow"), path, more))
+    if written.edited:
+        out().print(Text("  --overwrite writes edited files anew", style="dim"))
 
 
 def _plan(system: str, app: str, given: dict[str, Any]) -> Any:
@@ -98,6 +110,7 @@ def _plan(system: str, app: str, given: dict[str, Any]) -> Any:
 
     found = loaded({}, given["chdir"])
     old = read(given["sources"]) if given["sources"] else Old()
+    certificates = old.certificates(given["domain"].lower())
     said = _pairs(given["environment"], "--env", "NAME=VALUE")
     return plans.make(
         app,
@@ -109,6 +122,7 @@ def _plan(system: str, app: str, given: dict[str, Any]) -> Any:
         # What is given as a variable is none of the old deployment's secrets any more.
         secrets=(*(each for each in old.secrets if each not in {name.lower() for name in said}), *given["secrets"]),
         static={**old.static, **_pairs(given["static"], "--static", "/PREFIX/=FOLDER")},
+        certificates=certificates,
         write_execute=given["allow_write_execute"],
         notes=tuple(dict.fromkeys(old.notes)),
     )
@@ -146,9 +160,9 @@ def _install(files: Any, name: str, given: dict[str, Any]) -> None:
     from headgate.deploy.install import carry_out, steps
 
     planned = steps(files, name, given["root"], given["force"])
-    _go_on(planned, given["yes"], f"Install {name} below {given['root']}?")
-    carry_out(planned, name, given["root"])
-    out().print(Text("Installed. The README says what to start.", style="green"))
+    if _go_on(planned, given["yes"], f"Install {name} below {given['root']}?"):
+        carry_out(planned, name, given["root"])
+        out().print(Text(f"Installed{_but(planned)}. The README says what to start.", style="green"))
 
 
 def _uninstall(given: dict[str, Any]) -> None:
@@ -157,24 +171,40 @@ def _uninstall(given: dict[str, Any]) -> None:
     if not given["name"] or given["root"] is None:
         raise ConfigError("Write headgate deploy SYSTEM --uninstall --name NAME --root /.")
     planned = uninstall(given["name"], given["root"], given["force"])
-    _go_on(planned, given["yes"], f"Remove {given['name']} below {given['root']}?")
-    carry_out(planned, given["name"], given["root"])
-    out().print(Text("Removed. Data and users are as they were.", style="green"))
+    if _go_on(planned, given["yes"], f"Remove {given['name']} below {given['root']}?"):
+        carry_out(planned, given["name"], given["root"])
+        out().print(Text(f"Removed{_but(planned)}. Data and users are as they were.", style="green"))
 
 
-def _go_on(planned: list[Step], yes: bool, question: str) -> None:
+def _but(planned: list[Step]) -> str:
     from headgate.deploy.install import Action
 
+    spared = sum(step.action is Action.SPARE for step in planned)
+    return f", but for {spared} {'file that was' if spared == 1 else 'files that were'} spared" if spared else ""
+
+
+def _go_on(planned: list[Step], yes: bool, question: str) -> bool:
+    """Show the plan and ask; False where there is nothing to do."""
+    from headgate.deploy.install import Action, changes
+
     lines = [
-        Text.assemble((f"  {step.action.value:8}", _STYLES[step.action.value]), str(step.path))
+        Text.assemble(
+            (f"  {step.action.value:8}", _STYLES[step.action.value]),
+            str(step.path),
+            (f"  {step.note}" if step.note else "", "dim"),
+        )
         for step in planned
         if step.action is not Action.KEEP
     ]
     kept = sum(step.action is Action.KEEP for step in planned)
-    lines.append(Text(f"  {kept} files are as they should be", style="dim"))
-    if any(step.action is Action.SPARE for step in planned):
-        lines.append(Text("  spare: not written by us, or changed since; --force replaces them", style="dim"))
+    if kept:
+        lines.append(Text(f"  {kept} files are as they should be", style="dim"))
     out().print(Group(*lines))
+    if not changes(planned):
+        spared = ", and what is spared stays as it is" if len(planned) > kept else ""
+        out().print(Text(f"Nothing changes{spared}.", style="green"))
+        return False
     if not yes and not click.confirm(question):
         complain("Nothing was changed.")
         sys.exit(1)
+    return True

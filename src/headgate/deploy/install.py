@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 from headgate.base.errors import ConfigError
+from headgate.deploy.record import Record, below, load, make_folder, remove_folders, save, target_of
 from headgate.deploy.render import File
+from headgate.deploy.texts import digest, put, text_of
 
-_MANIFEST: Final = "var/lib/headgate-deploy"
+_BEFORE: Final = ".before-headgate"
+_READS_ALL: Final = "logrotate.d"
+"""A folder whose files are read whatever they end in, but for a `~`."""
+_ADOPTED: Final = "as it should be already; from now on ours, which an uninstall removes"
 
 
 class Action(StrEnum):
@@ -25,9 +28,13 @@ class Action(StrEnum):
     REPLACE = "replace"
     KEEP = "keep"
     """It is there as it should be."""
+    ADOPT = "adopt"
+    """The same, but it was not we who wrote it: from now on it is ours."""
     REMOVE = "remove"
+    RESTORE = "restore"
+    """What was there before comes back."""
     SPARE = "spare"
-    """Somebody has changed it since; it is not touched without force."""
+    """It is not ours, or somebody has edited it since; it is not touched without force."""
 
 
 @dataclass(frozen=True)
@@ -38,28 +45,15 @@ class Step:
     path: Path
     text: str = ""
     mode: int = 0o644
+    copy: Path | None = None
+    """Where a file that is not ours is kept, or comes back from."""
+    note: str = ""
+    """Why, in words for the plan."""
 
 
-def write(files: Iterable[File], folder: Path) -> list[Path]:
-    """Write a deployment as a folder to be reviewed.
-
-    Raises:
-        ConfigError: the folder holds something that is no deployment, or cannot be written.
-    """
-    marker = folder / "README.md"
-    if folder.exists() and any(folder.iterdir()) and not (marker.exists() and "headgate deploy" in marker.read_text()):
-        raise ConfigError(f"{folder} is not empty, and no deployment of ours; name another one with --to.")
-    written = []
-    try:
-        for file in files:
-            path = folder / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file.text)
-            path.chmod(file.mode)
-            written.append(path)
-    except OSError as exc:
-        raise ConfigError(f"{exc.filename} cannot be written: {exc.strerror}.") from None
-    return written
+def changes(planned: Iterable[Step]) -> bool:
+    """Whether carrying it out would change anything."""
+    return any(step.action not in (Action.KEEP, Action.SPARE) for step in planned)
 
 
 def steps(files: Iterable[File], name: str, root: Path, force: bool = False) -> list[Step]:
@@ -67,106 +61,136 @@ def steps(files: Iterable[File], name: str, root: Path, force: bool = False) -> 
 
     Args:
         files: the deployment.
-        name: the service, under which the manifest is kept.
+        name: the service, under which the record is kept.
         root: the system's root, or a folder in its place.
-        force: replace what somebody has changed.
+        force: replace what is not ours, which is kept beside, and what somebody has edited.
+
+    Raises:
+        ConfigError: a file or the record cannot be read.
     """
-    known = _manifest(root, name)
-    found: list[Step] = []
-    for file in files:
-        if file.target is None:
-            continue
-        path = root / str(file.target).lstrip("/")
-        found.append(
-            Step(_action(path, file.text, known.pop(str(file.target), None), force), path, file.text, file.mode)
+    record = load(root, name)
+    placed = {str(file.target): file for file in files if file.target is not None}
+    planned = [_forward(target, file, root, record, force) for target, file in placed.items()]
+    gone = [target for target in sorted(record.files) if target not in placed]
+    return [*planned, *(_back(target, root, record, force) for target in gone)]
+
+
+def uninstall(name: str, root: Path, force: bool = False) -> list[Step]:
+    """What taking it back would do: our files go, but for edited ones, and what was there before comes back.
+
+    Raises:
+        ConfigError: nothing of that name was installed there, or a file cannot be read.
+    """
+    record = load(root, name)
+    if not record.files:
+        raise ConfigError(f"No deployment named {name} was installed below {root}.")
+    return [_back(target, root, record, force) for target in sorted(record.files)]
+
+
+def _forward(target: str, file: File, root: Path, record: Record, force: bool) -> Step:
+    path = below(root, target)
+    there, known = text_of(path), record.files.get(target)
+    step = Step(Action.CREATE, path, file.text, file.mode)
+    if there is None:
+        return step
+    if there == file.text:
+        return (
+            replace(step, action=Action.KEEP)
+            if known is not None
+            else replace(step, action=Action.ADOPT, note=_ADOPTED)
         )
-    for target, digest in known.items():
-        path = root / target.lstrip("/")
-        if path.exists():
-            changed = _digest(path.read_text(errors="replace")) != digest
-            found.append(Step(Action.SPARE if changed and not force else Action.REMOVE, path))
-    return found
+    if known is None:
+        return _over_a_strangers(step, force)
+    if digest(there) == known:
+        return replace(step, action=Action.REPLACE)
+    if force:
+        return replace(step, action=Action.REPLACE, note="ours, and edited since")
+    return replace(step, action=Action.SPARE, note="ours, and edited since; --force replaces it")
 
 
-def _action(path: Path, text: str, digest: str | None, force: bool) -> Action:
-    if not path.exists():
-        return Action.CREATE
-    there = path.read_text(errors="replace")
-    if there == text:
-        return Action.KEEP
-    ours = digest is not None and _digest(there) == digest
-    return Action.REPLACE if ours or force else Action.SPARE
+def _over_a_strangers(step: Step, force: bool) -> Step:
+    copy = _free_name(step.path)
+    if force:
+        return replace(step, action=Action.REPLACE, copy=copy, note=f"not ours; it is kept as {copy.name}")
+    note = f"not ours; --force keeps it as {copy.name} and puts ours in its place"
+    return replace(step, action=Action.SPARE, note=note)
 
 
-def carry_out(planned: Iterable[Step], name: str, root: Path) -> None:
-    """Do it: each file is whole or as before, and the manifest names what is ours.
+def _free_name(path: Path) -> Path:
+    """Where to keep it: a name that no other file has, and under which no program reads it."""
+    tail = "~" if path.parent.name == _READS_ALL else ""
+    names = (path.with_name(f"{path.name}{_BEFORE}{f'.{number}' if number else ''}{tail}") for number in count())
+    return next(copy for copy in names if not os.path.lexists(copy) or _same(copy, path))
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Two names of one file: an installation that was cut off has got that far."""
+    return os.path.samestat(one.lstat(), other.lstat())
+
+
+def _back(target: str, root: Path, record: Record, force: bool) -> Step:
+    path, there = below(root, target), text_of(below(root, target))
+    kept = record.before.get(target)
+    copy = below(root, kept) if kept is not None and os.path.lexists(below(root, kept)) else None
+    if there is not None and digest(there) != record.files[target] and not force:
+        otherwise = f"puts {copy.name} back" if copy is not None else "removes it"
+        return Step(Action.SPARE, path, note=f"ours, and edited since; --force {otherwise}")
+    if copy is not None:
+        return Step(Action.RESTORE, path, copy=copy, note=f"from {copy.name}")
+    return Step(Action.REMOVE, path)
+
+
+def carry_out(planned: Sequence[Step], name: str, root: Path) -> None:
+    """Do it: each file is whole or as before, and the record names what is ours.
 
     Raises:
         ConfigError: a file cannot be written; what was done before it stays, and the same call goes on.
     """
-    ours = _manifest(root, name)
+    record = load(root, name)
     try:
-        for step in planned:
-            target = f"/{step.path.relative_to(root)}"
-            if step.action is Action.REMOVE:
-                step.path.unlink(missing_ok=True)
-                ours.pop(target, None)
-            elif step.action in (Action.CREATE, Action.REPLACE):
-                _replace(step)
-                ours[target] = _digest(step.text)
-            elif step.action is Action.KEEP:
-                ours[target] = _digest(step.text)
-            _remember(root, name, ours)
+        for _ in _done(planned, root, record):
+            save(root, name, record)
+        remove_folders(root, record)
+        save(root, name, record)
     except OSError as exc:
         raise ConfigError(f"{exc.filename} cannot be written: {exc.strerror}. Run it as root.") from None
 
 
-def uninstall(name: str, root: Path, force: bool = False) -> list[Step]:
-    """What taking it back would remove: our files, but for those that somebody has changed.
-
-    Raises:
-        ConfigError: nothing of that name was installed there.
-    """
-    known = _manifest(root, name)
-    if not known:
-        raise ConfigError(f"No deployment named {name} was installed below {root}.")
-    found = []
-    for target, digest in sorted(known.items()):
-        path = root / target.lstrip("/")
-        if not path.exists():
-            found.append(Step(Action.REMOVE, path))
-        else:
-            changed = _digest(path.read_text(errors="replace")) != digest
-            found.append(Step(Action.SPARE if changed and not force else Action.REMOVE, path))
-    return found
-
-
-def _replace(step: Step) -> None:
-    step.path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=step.path.parent, prefix=f".{step.path.name}.")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(step.text)
-        os.fchmod(file.fileno(), step.mode)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, step.path)
+def _done(planned: Iterable[Step], root: Path, record: Record) -> Iterator[None]:
+    """Take the steps; after each yield the record is to be saved."""
+    for step in planned:
+        target = target_of(step.path, root)
+        if step.action in (Action.REMOVE, Action.RESTORE):
+            _take_back(step)
+            record.files.pop(target, None)
+            record.before.pop(target, None)
+        elif step.action is not Action.SPARE:
+            if step.copy is not None:
+                _keep(step.path, step.copy)
+                record.before[target] = target_of(step.copy, root)
+                yield
+            if step.action in (Action.CREATE, Action.REPLACE):
+                _place(step, root, record)
+            record.files[target] = digest(step.text)
+        yield
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _manifest(root: Path, name: str) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads((root / _MANIFEST / f"{name}.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
-def _remember(root: Path, name: str, ours: dict[str, str]) -> None:
-    path = root / _MANIFEST / f"{name}.json"
-    if ours:
-        _replace(Step(Action.REPLACE, path, json.dumps(ours, indent=1, sort_keys=True) + "\n"))
+def _take_back(step: Step) -> None:
+    if step.copy is not None:
+        os.replace(step.copy, step.path)
     else:
-        path.unlink(missing_ok=True)
+        step.path.unlink(missing_ok=True)
+
+
+def _keep(path: Path, copy: Path) -> None:
+    """Give the file a second name: owner, mode and label stay, and no other file can be overwritten by it."""
+    if not os.path.lexists(copy):
+        os.link(path, copy, follow_symlinks=False)
+
+
+def _place(step: Step, root: Path, record: Record) -> None:
+    make_folder(step.path.parent, root, record)
+    ours = target_of(step.path, root) in record.files
+    # Its group may have been given to the service, which has to read it after this as before.
+    owner = step.path.stat() if ours and step.path.exists() else None
+    put(step.path, step.text, step.mode, owner)

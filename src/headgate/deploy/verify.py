@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from headgate.deploy.folder import edited
 from headgate.deploy.plan import Plan
 from headgate.deploy.render import module_of
 
@@ -281,6 +282,8 @@ def _settings(root: Path, plan: Plan) -> str:
         found = load(folder=root, environ={ELSEWHERE: str(path)}).settings
     except ConfigError as exc:
         raise Refused(str(exc)) from exc
+    if edited(root.parent, f"root{plan.etc}/headgate.toml"):
+        return "it can be read; somebody has edited it, so that it is not compared with the plan"
     for key in ("app", "gateways", "workers", "threads", "max_body", "stop_timeout", "ping_interval"):
         wanted = plan.app if key == "app" else getattr(plan.settings, key)
         if getattr(found, key) != wanted:
