@@ -14,6 +14,11 @@ from pathlib import Path
 import pytest
 
 from headgate.base.errors import ConfigError
+from headgate.config.settings import Settings
+from headgate.deploy.folder import write
+from headgate.deploy.plan import make
+from headgate.deploy.releases import release
+from headgate.deploy.render import render
 from headgate.doctor import gather
 from headgate.doctor.case import Case
 from headgate.doctor.examine import Examination, examine, ignored_by_project
@@ -119,6 +124,68 @@ def test_the_command_line_counts_more_than_the_configuration_file(tmp_path: Path
     assert "socketio-workers" not in ids(examined(tmp_path))
     (tmp_path / "Dockerfile").write_text('FROM python\nCMD ["gunicorn", "app:app"]\n')
     assert "socketio-workers" in ids(examined(tmp_path))
+
+
+def gunicorns(*paths: Path) -> list[Server]:
+    return gather.folders(paths).web("gunicorn")
+
+
+def test_a_configuration_counts_once_in_whatever_order_it_is_named(tmp_path: Path) -> None:
+    config, service = tmp_path / "gunicorn.conf.py", tmp_path / "s.service"
+    config.write_text("workers = 4\n")
+    service.write_text(unit("gunicorn app:app"))
+    for paths in ((config, service), (service, config), (tmp_path,), (tmp_path, config)):
+        (server,) = gunicorns(*paths)
+        assert server.number("workers", 1) == 4
+    assert len(gunicorns(config, config)) == 1, "the same file named twice is one"
+
+
+@pytest.mark.parametrize(
+    "flag", ["-c gunicorn_conf.py", "--config /srv/shop/gunicorn_conf.py", "-cfile:gunicorn_conf.py"]
+)
+def test_a_configuration_by_another_name_counts_with_the_command_that_names_it(flag: str, tmp_path: Path) -> None:
+    (tmp_path / "gunicorn_conf.py").write_text("workers = 4\nthreads = 3\n")
+    (tmp_path / "s.service").write_text(unit(f"gunicorn {flag} -w 2 app:app", "Environment=WEB_CONCURRENCY=9"))
+    (server,) = gunicorns(tmp_path)
+    assert (server.number("workers", 1), server.number("threads", 1)) == (2, 3)
+    (tmp_path / "s.service").write_text(unit(f"gunicorn {flag} app:app", "Environment=WEB_CONCURRENCY=9"))
+    (server,) = gunicorns(tmp_path)
+    assert server.number("workers", 1) == 4, "WEB_CONCURRENCY is a default only"
+
+
+def test_configurations_of_two_services_are_two(tmp_path: Path) -> None:
+    for name, workers in (("a", 2), ("b", 3)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "gunicorn.conf.py").write_text(f"workers = {workers}\n")
+    (tmp_path / "a/a.service").write_text(unit("gunicorn app:app"))
+    assert sorted(server.number("workers", 1) for server in gunicorns(tmp_path)) == [2, 3]
+
+
+def test_a_configuration_that_is_missing_is_noted_and_the_rest_examined(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("from flask_socketio import SocketIO\nsocketio = SocketIO()\n")
+    (tmp_path / "s.service").write_text(unit("gunicorn -c /nowhere/gunicorn.conf.py -w 4 app:app"))
+    found = examined(tmp_path)
+    assert "socketio-workers" in ids(found)
+    assert found.notes == [
+        "/nowhere/gunicorn.conf.py, which s.service:2 names; gunicorn's defaults are taken for what it says"
+    ]
+    (tmp_path / "s.service").write_text(unit("gunicorn -c gunicorn.conf.py app:app"))
+    (tmp_path / "gunicorn.conf.py").write_text("import os\nworkers = int(os.environ['W'])\n")
+    assert examined(tmp_path).notes == [], "it is there, and says nothing that can be read"
+
+
+def test_a_generated_deployment_is_no_second_one(tmp_path: Path) -> None:
+    """What `headgate deploy` has written is a proposal, unless it is named itself."""
+    (tmp_path / "s.service").write_text(unit("gunicorn app:app"))
+    write(render(make("shop:app", "shop.example.com", release("el9"), Settings())), tmp_path / "deploy-el9")
+    case = gather.folders([tmp_path])
+    assert [server.kind for server in case.servers] == ["gunicorn"]
+    assert not case.nginx
+    assert case.notes == [f"{tmp_path / 'deploy-el9'}, which headgate deploy wrote; name it to have it read"]
+    named = gather.folders([tmp_path / "deploy-el9"])
+    assert {server.kind for server in named.servers} == {"headgate"}
+    (tmp_path / "deploy-el9/README.md").unlink()
+    assert len(gather.folders([tmp_path]).servers) == 1
 
 
 def test_the_forms_for_programs(story: Path) -> None:

@@ -35,6 +35,9 @@ _STARTS: Final = re.compile(
     r"^procfile$|dockerfile|containerfile|\.sh$|compose.*\.ya?ml$|\.ks$|\.spec$|playbook.*\.ya?ml$"
 )
 _GUNICORN: Final = re.compile(r"^gunicorn.*(?:\.conf|_conf|_config)\.py$")
+_DEFAULT: Final = "gunicorn.conf.py"
+_MADE: Final = "Made by `headgate deploy`"
+_CHECKSUMS: Final = "generated.sha256"
 _INSTALLS: Final = re.compile(r"\b(?:dnf|yum|microdnf)\s+(?:-y\s+)?install\s+(.*)")
 
 
@@ -45,14 +48,21 @@ def folders(paths: Iterable[Path]) -> Case:
         ConfigError: one is not there; or an nginx configuration is, and crossplane is not.
     """
     case = Case()
+    seen: dict[Path, str] = {}
     for path in paths:
         if not path.exists():
             raise ConfigError(f"{path} is not there: name a folder or file to look at.")
         base = path if path.is_dir() else path.parent
         for file in _files(path, case):
-            _take(case, file, _shown(file, base))
+            if file.resolve() not in seen:
+                shown = seen[file.resolve()] = _shown(file, base)
+                _take(case, file, shown)
         if path.is_dir():
             _environments(case, path)
+    for file, shown in seen.items():
+        if _GUNICORN.search(file.name):
+            _take_gunicorn(case, file, shown)
+    _note_missing(case, {file.name for file in seen})
     return case
 
 
@@ -74,7 +84,9 @@ def _files(path: Path, case: Case) -> Iterator[Path]:
             continue
         for entry in entries:
             if entry.is_dir() and not entry.is_symlink():
-                if entry.name not in _SKIPPED:
+                if _generated(entry):
+                    case.notes.append(f"{entry}, which headgate deploy wrote; name it to have it read")
+                elif entry.name not in _SKIPPED:
                     stack.append(entry)
             elif entry.is_file() and entry.stat().st_size <= _MOST_BYTES:
                 count += 1
@@ -82,6 +94,16 @@ def _files(path: Path, case: Case) -> Iterator[Path]:
                     case.notes.append(f"{path} holds more than {_MOST_FILES} files; the rest was not read")
                     return
                 yield entry
+
+
+def _generated(folder: Path) -> bool:
+    """Whether it is a folder of `headgate deploy`: a proposal, and no deployment beside the one that is there."""
+    if not (folder / "root").is_dir():
+        return False
+    try:
+        return _MADE in (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return (folder / _CHECKSUMS).exists()
 
 
 def _take(case: Case, file: Path, shown: str) -> None:
@@ -121,17 +143,54 @@ def _take_conf(case: Case, file: Path, shown: str) -> None:
 
 def _take_python(case: Case, file: Path, shown: str) -> None:
     if _GUNICORN.search(file.name):
-        # It counts with the command that reads it; alone it tells enough of a server.
-        options = commands.config_of(file, shown)
-        known = file.name == "gunicorn.conf.py" and any(server.kind == "gunicorn" for server in case.servers)
-        if options and not known:
-            case.servers.append(commands.Server("gunicorn", Place(shown, 1, file.name), options))
-        return
+        return  # it counts with the command that reads it, which may be in a file that comes later
     module = python.read(file, shown)
     if module is None:
         case.notes.append(f"{shown} is not Python that can be parsed")
     else:
         case.modules.append(module)
+
+
+def _take_gunicorn(case: Case, file: Path, shown: str) -> None:
+    """A configuration counts with the commands that read it; alone it tells enough of a server."""
+    options = commands.config_of(file, shown)
+    known = False
+    for server in case.web("gunicorn"):
+        if Path(_config_of(server)).name != file.name:
+            continue
+        read = _read_by(server)
+        if not read:  # the path holds where it is deployed, and not here
+            server.options = options | _given(server)
+        known = known or all(name in options and options[name].text == value.text for name, value in read.items())
+    if options and not known:
+        case.servers.append(commands.Server("gunicorn", Place(shown, 1, file.name), options))
+
+
+def _config_of(server: commands.Server) -> str:
+    """The configuration file that gunicorn reads, as its command names it."""
+    named = server.get("config")
+    return _DEFAULT if named is None else named.text.removeprefix("file:")
+
+
+def _read_by(server: commands.Server) -> dict[str, Value]:
+    """Of a server's options those that its configuration file has given."""
+    return {name: value for name, value in server.options.items() if value.place.path == _config_of(server)}
+
+
+def _given(server: commands.Server) -> dict[str, Value]:
+    """Of a server's options those that count more than its configuration file: all but WEB_CONCURRENCY."""
+    less = server.unit.environment().get("WEB_CONCURRENCY") if server.unit is not None else None
+    return {name: value for name, value in server.options.items() if less is None or value != less}
+
+
+def _note_missing(case: Case, names: set[str]) -> None:
+    """A configuration that a command names and that is nowhere here: it is said, and gunicorn's defaults hold."""
+    for server in case.web("gunicorn"):
+        config = Path(_config_of(server))
+        near = server.unit is not None and (server.unit.path.parent / config).exists()
+        there = config.name in names or near or (config.is_absolute() and config.exists())
+        if server.get("config") is not None and not there and ":" not in str(config) and not _read_by(server):
+            case.notes.append(f"{config}, which {server.place} names; gunicorn's defaults are taken for what it says")
 
 
 def _looks_like_nginx(file: Path) -> bool:
