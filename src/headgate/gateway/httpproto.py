@@ -135,6 +135,15 @@ class HttpProtocol(HttpToolsProtocol):
                 gone = cast(dict[str, Any], one.scope).get(GONE)
                 if gone is not None:
                     gone()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Give up what refers back to this connection: it need not wait for the collector, which comes seldom here."""
+        if self.cycle is not None and self.cycle.response_complete:
+            scope = cast(dict[str, Any], self.cycle.scope)
+            for key in (GONE, CUT, REFUSE, CORK):
+                scope.pop(key, None)
+            self.cycle = cast(RequestResponseCycle, None)
 
     def leave(self) -> None:
         """Count the connection no more (once): it is gone, or a WebSocket."""

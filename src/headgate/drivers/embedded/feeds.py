@@ -19,6 +19,8 @@ from headgate.drivers.embedded.wire import Pushed
 
 KEPT: Final = 2 * wire.WINDOW
 """Events kept of each followed stream."""
+TELL: Final = wire.WINDOW // 2
+"""Events after which the engine is told that they were taken: not one message for each, and no stop for want of it."""
 PAGE: Final = 500
 """Events read at once by a follower that is behind."""
 
@@ -31,6 +33,8 @@ class Feed:
         self.at = after
         self.n = 0
         self.followers = 0
+        self.owed = 0
+        """Events that came and are not told to the engine as taken."""
         self.ended = False
         self.error: HeadgateError | None = None
         self._events: deque[Event] = deque(maxlen=KEPT)
@@ -109,8 +113,10 @@ class Feeds:
             self._caller.tell(wire.Unfollow(reply.n))
             return
         feed.take(reply.batch)
-        if not feed.ended and reply.batch.events:
-            self._caller.tell(wire.More(reply.n, len(reply.batch.events)))
+        feed.owed += len(reply.batch.events)
+        if not feed.ended and feed.owed >= TELL:
+            self._caller.tell(wire.More(reply.n, feed.owed))
+            feed.owed = 0
 
     def reconnected(self) -> None:
         """The engine has forgotten us: follow everything again from where we are."""
@@ -174,7 +180,7 @@ class Feeds:
 
     async def _subscribe(self, feed: Feed, patience: float | None) -> None:
         def make(n: int) -> wire.Follow:
-            feed.n = n
+            feed.n, feed.owed = n, 0
             self._by_number[n] = feed
             return wire.Follow(n, feed.stream, feed.at)
 
