@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from headgate.gateway.httpproto import HttpProtocol
 from headgate.link.messages import Bounce, Cancel, Chunk, Credit, Draining, Fail, Head, Request
 from headgate.link.session import PIECE
 from tests.process.gateway_rig import FakeWorker, Rig, quick, until
@@ -477,3 +479,21 @@ async def test_with_lanes_off_a_worker_is_never_told_that_a_handler_is_slow() ->
         assert (await get(rig)).status_code == 200
         assert len(bounced) == 1
         assert (await get(rig, "/-/ready")).status_code == 200
+
+
+def connections() -> int:
+    """Connections of which anything is left in memory."""
+    return sum(isinstance(one, HttpProtocol) for one in gc.get_objects())
+
+
+async def test_a_connection_that_has_ended_does_not_wait_for_the_garbage_collector() -> None:
+    async with Rig() as rig:
+        await rig.worker()
+        gc.collect()
+        gc.disable()  # the gateway's comes after tens of thousands of objects only
+        try:
+            for _ in range(20):
+                assert (await get(rig)).text == "ok"
+            await until(lambda: connections() <= 1, "connections that have ended are gone")
+        finally:
+            gc.enable()
