@@ -6,11 +6,10 @@ import asyncio
 import logging
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
-from headgate.gateway.bodies import Spool, TooSlow
+from headgate.gateway.bodies import Pace, TooSlow
 from headgate.link.messages import Cancel, Chunk, Head, Request
 from headgate.link.session import PIECE
 from tests.process.gateway_rig import Rig, quick, until
@@ -114,13 +113,13 @@ async def test_an_upload_has_to_keep_a_pace() -> None:
         writer.close()
 
 
-def test_the_pace_counts_from_the_idle_time_on(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "g", memory=1, most=1, idle=10.0, rate=100.0)
-    spool._check_pace(0, 10.0)
-    spool._check_pace(1100, 11.0)
+def test_the_pace_counts_from_the_idle_time_on() -> None:
+    pace = Pace(idle=10.0, rate=100.0)
+    pace.check(0, 10.0)
+    pace.check(1100, 11.0)
     with pytest.raises(TooSlow, match=r"less than 100 bytes per second \(body_rate\)"):
-        spool._check_pace(1099, 11.0)
-    Spool(tmp_path, "g", memory=1, most=1, idle=10.0)._check_pace(0, 1000.0)
+        pace.check(1099, 11.0)
+    Pace(idle=10.0).check(0, 1000.0)
 
 
 async def test_a_head_that_waits_behind_a_long_response_is_not_late() -> None:

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from headgate.base.errors import HeadgateError
 from headgate.link.messages import INLINE_BODY
 
@@ -42,6 +44,76 @@ class Disconnected(HeadgateError):
     """The client went away before the body was complete."""
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """How slowly a body may come.
+
+    Args:
+        idle: seconds without a piece after which it is given up.
+        rate: bytes per second that it must average once `idle` seconds have passed; 0 for no limit.
+    """
+
+    idle: float = 30.0
+    rate: float = 0.0
+
+    def check(self, size: int, spent: float) -> None:
+        """One that sends a byte now and then would never be silent, and never done. Raises `TooSlow`."""
+        if spent > self.idle and size < spent * self.rate:
+            raise TooSlow(f"it came with less than {self.rate:g} bytes per second", "body_rate")
+
+
+class Coming:
+    """A body that is under way.
+
+    Args:
+        receive: of the request.
+        pace: at which it must come.
+    """
+
+    def __init__(self, receive: Receive, pace: Pace) -> None:
+        self._receive = receive
+        self._pace = pace
+        self._since = time.monotonic()
+        self.size = 0
+
+    async def piece(self) -> tuple[bytes, bool]:
+        """What comes next of it, and whether there is more.
+
+        Raises:
+            TooSlow, Disconnected
+        """
+        try:
+            async with asyncio.timeout(self._pace.idle):
+                message = await self._receive()
+        except TimeoutError:
+            raise TooSlow(f"nothing came for {self._pace.idle:g} s", "body_timeout") from None
+        if message["type"] == "http.disconnect":
+            raise Disconnected("the client went away")
+        data: bytes = message.get("body", b"")
+        self.size += len(data)
+        more: bool = message.get("more_body", False)
+        if more:
+            self._pace.check(self.size, time.monotonic() - self._since)
+        return data, more
+
+
+async def whole(receive: Receive, most: int, pace: Pace) -> bytes:
+    """A body that is kept in memory.
+
+    Args:
+        most: bytes that it may have.
+
+    Raises:
+        TooLarge, TooSlow, Disconnected
+    """
+    coming, parts, more = Coming(receive, pace), list[bytes](), True
+    while more:
+        part, more = await coming.piece()
+        parts.append(part)
+        if coming.size > most:
+            raise TooLarge(f"more than {most} bytes")
+    return b"".join(parts)
+
+
 class Body:
     """A complete body: `data`, or the file at `path`."""
 
@@ -61,17 +133,15 @@ class Spool:
         prefix: this gateway's file names begin with it; what an earlier run left is removed.
         memory: bytes of one body kept in memory while it comes in.
         most: bytes of one body in all.
-        idle: seconds without a piece after which an upload is given up.
-        rate: bytes per second that an upload must average once `idle` seconds have passed; 0 for no limit.
+        pace: at which a body must come.
     """
 
-    def __init__(self, folder: Path, prefix: str, *, memory: int, most: int, idle: float, rate: float = 0.0) -> None:
+    def __init__(self, folder: Path, prefix: str, *, memory: int, most: int, pace: Pace) -> None:
         self.folder = folder
         self.most = most
         self._prefix = prefix
         self._memory = memory
-        self._idle = idle
-        self._rate = rate
+        self._pace = pace
         self._numbers = itertools.count(1)
         self.files = 0
 
@@ -89,13 +159,13 @@ class Spool:
             TooLarge, TooSlow, Disconnected: and nothing is kept.
             OSError: the spool folder cannot be written.
         """
-        first = await self._piece(receive)
-        if not first.get("more_body"):
-            data = first.get("body", b"")
+        coming = Coming(receive, self._pace)
+        data, more = await coming.piece()
+        if not more:
             if len(data) > self.most:
                 raise TooLarge(f"{len(data)} bytes")
             return Body(data, None, len(data)) if len(data) <= INLINE_BODY else await self._store(data)
-        return await self._take_long(receive, first.get("body", b""))
+        return await self._take_long(coming, data)
 
     async def discard(self, body: Body) -> None:
         """Remove a body's file."""
@@ -105,39 +175,29 @@ class Spool:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(os.unlink, path)
 
-    async def _take_long(self, receive: Receive, first: bytes) -> Body:
-        held = bytearray(first)
-        size, file, body, more = len(first), None, Body(), True
-        since = time.monotonic()
+    async def _take_long(self, coming: Coming, first: bytes) -> Body:
+        held, file, body, more = bytearray(first), None, Body(), True
         try:
             while more:
-                message = await self._piece(receive)
-                piece, more = message.get("body", b""), message.get("more_body", False)
-                size += len(piece)
-                if size > self.most:
-                    raise TooLarge(f"more than {self.most} bytes")
-                self._check_pace(size, time.monotonic() - since)
+                piece, more = await coming.piece()
                 held += piece
-                if len(held) > self._memory or (not more and size > INLINE_BODY):
+                if coming.size > self.most:
+                    raise TooLarge(f"more than {self.most} bytes")
+                if len(held) > self._memory or (not more and coming.size > INLINE_BODY):
                     if file is None:
                         file = self._open(body)
                     await asyncio.to_thread(_write, file, held)
                     held = bytearray()
             if file is None:
-                return Body(bytes(held), None, size)
+                return Body(bytes(held), None, coming.size)
             await asyncio.to_thread(_finish, file, held)
-            body.size = size
+            body.size = coming.size
             return body
         except BaseException:
             if file is not None:
                 file.close()
             await self.discard(body)
             raise
-
-    def _check_pace(self, size: int, spent: float) -> None:
-        """One that sends a byte now and then would never be silent, and never done."""
-        if spent > self._idle and size < spent * self._rate:
-            raise TooSlow(f"it came with less than {self._rate:g} bytes per second", "body_rate")
 
     async def _store(self, data: bytes) -> Body:
         body = Body(b"", None, len(data))
@@ -148,16 +208,6 @@ class Spool:
             await self.discard(body)
             raise
         return body
-
-    async def _piece(self, receive: Receive) -> MutableMapping[str, Any]:
-        try:
-            async with asyncio.timeout(self._idle):
-                message = await receive()
-        except TimeoutError:
-            raise TooSlow(f"nothing came for {self._idle:g} s", "body_timeout") from None
-        if message["type"] == "http.disconnect":
-            raise Disconnected("the client went away")
-        return message
 
     def _open(self, body: Body) -> BinaryIO:
         descriptor, path = tempfile.mkstemp(prefix=f"{self._prefix}-{next(self._numbers)}-", dir=self.folder)

@@ -18,7 +18,7 @@ from headgate.config.settings import Settings
 from headgate.gateway.access import Account
 from headgate.gateway.app import GatewayApp
 from headgate.gateway.balance import Balance
-from headgate.gateway.bodies import Spool
+from headgate.gateway.bodies import Pace, Spool
 from headgate.gateway.channels import Channels
 from headgate.gateway.deflate import Deflate
 from headgate.gateway.door import entry_of
@@ -89,13 +89,13 @@ class Gateway:
         self._takes_over = takes_over
         self.begin = asyncio.Event()
         """Set by the supervisor when a gateway that takes over is to begin."""
+        pace = Pace(settings.body_timeout, settings.body_rate)
         self.spool = Spool(
             settings.folder.spool.resolve(),
             f"g{index}",
             memory=settings.body_memory,
             most=settings.max_body,
-            idle=settings.body_timeout,
-            rate=settings.body_rate,
+            pace=pace,
         )
         self.exchange = _exchange(settings, index, str(self.spool.folder))
         self.web = Web(
@@ -120,6 +120,7 @@ class Gateway:
             Access(tokens, self.exchange, self.web),
             Reading(self.follows, times),
             self.web,
+            pace=pace,
         )
         limits = Limits(settings.max_target, settings.max_head, settings.max_headers)
         entry = entry_of(settings)
@@ -144,6 +145,7 @@ class Gateway:
                 settings.max_connections,
                 settings.socketio_recovery,
                 settings.socketio_slow_client == "drop",
+                pace,
             ),
             root_path=settings.root_path,
             admit=self.sockets.admission_wait,

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headgate.gateway.bodies import Pace
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.socketio.front import Bounds, SocketIO, _Mover
 from headgate.gateway.socketio.peers import Adopted, Handed
@@ -58,7 +59,7 @@ class Connection:
 
 
 def gateway(folder: Path, index: int, gateways: int = 2) -> SocketIO:
-    bounds = Bounds(1_000_000, 60.0, 100, 1000, 60.0, False)
+    bounds = Bounds(1_000_000, 60.0, 100, 1000, 60.0, False, Pace())
     exchange: Exchange = Silent()  # type: ignore[assignment]
     made = SocketIO(exchange, None, index, gateways, folder, bounds)  # type: ignore[arg-type]
     made.serves(SERVER)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from headgate.gateway.bodies import Pace, whole
 from headgate.gateway.socketio.peers import Peers
 from headgate.gateway.socketio.polling import Polling
 from headgate.gateway.socketio.session import Session
@@ -50,7 +51,7 @@ class Scene:
             self.app, lambda _: None, lambda: new_id(0), 0, peers, outbox=(100_000, 60.0), most=10
         )  # fmt: skip
         self.sessions.serves(SERVER)
-        self.polling = Polling(self.sessions, None, peers, body_timeout=body_timeout)  # type: ignore[arg-type]
+        self.polling = Polling(self.sessions, None, peers, pace=Pace(body_timeout))  # type: ignore[arg-type]
 
     async def post(self, sid: str, *parts: bytes, ends: bool = True) -> int:
         """The status of the answer to a post whose body comes in parts, and ends or not."""
@@ -86,6 +87,18 @@ async def test_a_body_that_does_not_end_is_given_up_with_its_session(tmp_path: P
     assert (scene.app.got, scene.app.reasons, len(scene.sessions)) == ([], ["transport error"], 0)
 
 
+async def test_a_body_may_take_its_time_while_pieces_come() -> None:
+    left = 8
+
+    async def receive() -> Any:
+        nonlocal left
+        await asyncio.sleep(0.2)
+        left -= 1
+        return {"type": "http.request", "body": b"x", "more_body": left > 0}
+
+    assert await whole(receive, 100, Pace(idle=1.0)) == b"x" * 8
+
+
 async def test_a_body_in_parts(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     one = scene.sessions.new(b"")
@@ -109,7 +122,7 @@ async def test_an_append_whose_body_does_not_end_is_given_up() -> None:
 
     access = SimpleNamespace(by_token=lambda *_: True)
     unused: Any = object()
-    face = Face(lambda: unused, access, unused, unused, body_timeout=0.05)  # type: ignore[arg-type]
+    face = Face(lambda: unused, access, unused, unused, pace=Pace(0.05))  # type: ignore[arg-type]
     scope = {"method": "POST", "path": "/-/streams/s", "headers": [], "query_string": b""}
     status, _ = await asyncio.wait_for(face.answer(scope, receive, send), 30)
     assert (status, sent[0]["status"]) == (408, 408)

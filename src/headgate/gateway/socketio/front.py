@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
+from headgate.gateway.bodies import Pace
 from headgate.gateway.exchange import Exchange
 from headgate.gateway.httpproto import HttpProtocol
 from headgate.gateway.socketio.endpoint import Endpoint
 from headgate.gateway.socketio.hub import Hub
 from headgate.gateway.socketio.peers import Peers
-from headgate.gateway.socketio.polling import BODY_TIMEOUT, Answer, Polling
+from headgate.gateway.socketio.polling import Answer, Polling
 from headgate.gateway.socketio.recovery import Recovery
 from headgate.gateway.socketio.session import Session
 from headgate.gateway.socketio.sessions import Sessions
@@ -37,7 +38,8 @@ class Bounds(msgspec.Struct, frozen=True):
     most: int
     recovery: float
     drops: bool
-    body_timeout: float = BODY_TIMEOUT
+    pace: Pace
+    """At which the body of a post must come."""
 
 
 class SocketIO:
@@ -76,7 +78,7 @@ class SocketIO:
             most=bounds.most,
             admit=admit,
         )
-        self.polling = Polling(self.sessions, web, self.peers, body_timeout=bounds.body_timeout)
+        self.polling = Polling(self.sessions, web, self.peers, pace=bounds.pace)
         self.endpoint = Endpoint(self.sessions, web, self.peers)
         self._root = root_path.rstrip("/")
         exchange.on_socketio_server = self.serves

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from headgate.gateway import bodies
+from headgate.gateway.bodies import Pace
 from headgate.gateway.heads import BadHead
 from headgate.gateway.httpproto import GONE
 from headgate.gateway.socketio import cors, session
@@ -26,8 +28,6 @@ VERSIONS: Final = ("4",)
 """Of Engine.IO."""
 MOST_COMPRESSED: Final = 256 * 1024
 """Bytes of a response that the loop takes the time to compress."""
-BODY_TIMEOUT: Final = 30.0
-"""Seconds for the body of a post to come, unless the settings say otherwise."""
 _PLAIN: Final = [(b"content-type", b"text/plain; charset=UTF-8"), (b"cache-control", b"no-store")]
 _CLOSE: Final = [(b"connection", b"close")]
 """Of an answer to a request whose body is not waited for."""
@@ -42,12 +42,12 @@ class Polling:
         sessions: of this gateway.
         web: reads heads and makes scopes.
         peers: the other gateways.
-        body_timeout: seconds for the body of a post to come.
+        pace: at which the body of a post must come.
     """
 
-    def __init__(self, sessions: Sessions, web: Web, peers: Peers, *, body_timeout: float = BODY_TIMEOUT) -> None:
+    def __init__(self, sessions: Sessions, web: Web, peers: Peers, *, pace: Pace) -> None:
         self._sessions = sessions
-        self._body_timeout = body_timeout
+        self._pace = pace
         self._web = web
         self._peers = peers
         peers.poll, peers.post, peers.settle = self.poll, self.post, self.settle
@@ -96,14 +96,13 @@ class Polling:
         if self._sessions.get(sid) is None and self._sessions.owner(sid) is None:
             return (*_unknown(sid), [])  # before anything of its body is kept
         try:
-            async with asyncio.timeout(self._body_timeout):
-                body = await _body(receive, server.max_payload)
-        except TimeoutError:
-            self._give_up(sid)
-            return 408, b'"The payload did not come in time"', _CLOSE
-        if body is None:
+            body = await bodies.whole(receive, server.max_payload, self._pace)
+        except bodies.TooLarge:
             self._give_up(sid)
             return 413, b'"The payload is larger than maxPayload"', []
+        except (bodies.TooSlow, bodies.Disconnected):
+            self._give_up(sid)
+            return 408, b'"The payload did not come in time"', _CLOSE
         return (*await self._posted(sid, body), [])
 
     def _give_up(self, sid: str) -> None:
@@ -212,23 +211,6 @@ class Polling:
 
 def _unknown(sid: str) -> Answer:
     return 400, msgspec.json.encode({"code": 1, "message": "Session ID unknown", "sid": sid[:64]})
-
-
-async def _body(receive: Receive, most: int) -> bytes | None:
-    """The whole body; None when it is larger than allowed."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return b"".join(parts)
-        part = message.get("body", b"")
-        size += len(part)
-        if size > most:
-            return None
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
 
 
 def _jsonp(index: int, body: bytes) -> bytes:

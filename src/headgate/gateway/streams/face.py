@@ -5,7 +5,6 @@ Everything is answered by the gateway. An app worker is asked at most whether a 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,6 +13,8 @@ from urllib.parse import quote
 from headgate.base.errors import BadOffset, HeadgateError, StreamConflict, TooLarge, UnknownStream
 from headgate.base.ports import Engine
 from headgate.base.streams import JSON, Outcome, Producer, StreamInfo, StreamSpec, Write, Written, media_type
+from headgate.gateway import bodies
+from headgate.gateway.bodies import Pace
 from headgate.gateway.heads import BadHead
 from headgate.gateway.pages import Page
 from headgate.gateway.streams import asked, shown
@@ -27,8 +28,6 @@ log = logging.getLogger("headgate.gateway")
 
 MOST_BODY: Final = 8 * 1024 * 1024
 """Bytes of one append."""
-BODY_TIMEOUT: Final = 30.0
-"""Seconds for the body of a write to come, unless the settings say otherwise."""
 JOBS: Final = "jobs/"
 _RIGHTS: Final = {"GET": READ, "HEAD": READ, "PUT": WRITE, "POST": WRITE, "DELETE": WRITE}
 Answered = Callable[[Message, int, int], None]
@@ -42,7 +41,7 @@ class Face:
         access: who may.
         reading: how they are read.
         web: knows how a request came to us.
-        body_timeout: seconds for the body of a write to come.
+        pace: at which the body of a write must come.
     """
 
     def __init__(
@@ -52,9 +51,9 @@ class Face:
         reading: Reading,
         web: Web,
         *,
-        body_timeout: float = BODY_TIMEOUT,
+        pace: Pace,
     ) -> None:
-        self._body_timeout = body_timeout
+        self._pace = pace
         self._engine = engine
         self._access = access
         self._reading = reading
@@ -146,10 +145,13 @@ class Face:
             return await self._delete(engine, name)
         headers = scope["headers"]
         try:
-            async with asyncio.timeout(self._body_timeout):
-                body = await _body(receive)
-        except TimeoutError:
+            body = await bodies.whole(receive, MOST_BODY, self._pace)
+        except bodies.TooSlow:
             return _LATE
+        except bodies.Disconnected as exc:
+            raise Malformed(str(exc)) from None
+        except bodies.TooLarge as exc:
+            raise TooLarge(f"the body has {exc}, which is what one append may have; send it in parts") from None
         if scope["method"] == "PUT":
             return await self._create(engine, scope, name, body)
         return await self._append(engine, headers, name, body)
@@ -268,20 +270,6 @@ def _wrote(written: Written, producer: Producer | None, data: bool) -> Page:
             return shown.refusal(409, "content_type", "The stream has another content type.")
         case Outcome.BEHIND:
             return shown.refusal(409, "sequence", "Stream-Seq is not greater than that of the append before.")
-
-
-async def _body(receive: Receive) -> bytes:
-    parts, size, more = list[bytes](), 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Malformed("the client went away")
-        part, more = message.get("body", b""), message.get("more_body", False)
-        size += len(part)
-        if size > MOST_BODY:
-            raise TooLarge(f"the body has more than the {MOST_BODY} bytes that one append may have; send it in parts")
-        parts.append(part)
-    return b"".join(parts)
 
 
 _NOT_FOUND: Final = shown.refusal(
