@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -100,6 +101,23 @@ def steady(server: Running, followers: int, seconds: float) -> dict[str, float]:
     return {"steady_p50": told["p50"], "steady_p99": told["p99"]}
 
 
+def floor(followers: int) -> dict[str, float]:
+    """What half of the sends of one event cost by themselves: one thread, sockets of its own, nothing but `send`."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=followers)
+    ends = [(socket.create_connection(listener.getsockname()), listener.accept()[0]) for _ in range(followers)]
+    frame, took = json.dumps({"at": time.monotonic(), **DATA}).encode(), list[float]()
+    for _ in range(RATE):
+        began = time.perf_counter()
+        for _, server in ends[: followers // 2]:
+            server.send(frame)
+        took.append(time.perf_counter() - began)
+        for client, _ in ends[: followers // 2]:
+            client.recv(4096)
+    for end in (listener, *(end for pair in ends for end in pair)):
+        end.close()
+    return {"steady_floor": sorted(took)[len(took) // 2]}
+
+
 def catch_up(server: Running, events: int) -> dict[str, float]:
     """One reader gets all from the start, by GET after GET, and reads the JSON."""
     stream = Stream("late")
@@ -132,7 +150,8 @@ def turn(part: str, quick: bool) -> dict[str, float]:
         if part == "fan-out":
             return fan_out(server, 500 if quick else MANY)
         if part == "steady":
-            return steady(server, 100 if quick else STEADY, 3 if quick else SECONDS)
+            followers = 100 if quick else STEADY
+            return steady(server, followers, 3 if quick else SECONDS) | floor(followers)
         return catch_up(server, EVENTS)
 
 
@@ -163,6 +182,7 @@ def _result(row: dict[str, float], raw: Any, rounds: int, quick: bool) -> Result
         [f"one append to {many:,} followers: half have it", milliseconds(row["wide_p50"])],
         [f"{RATE} appends/s to {few} followers: p50", milliseconds(flow)],
         [f"{RATE} appends/s to {few} followers: p99", milliseconds(row["steady_p99"])],
+        [f"of that, {few // 2} bare sends: half of the followers", milliseconds(row["steady_floor"])],
     ]
     return Result(
         name="streams",

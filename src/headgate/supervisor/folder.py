@@ -106,6 +106,11 @@ def secret(settings: Settings) -> str:
 def _read_secret(path: Path) -> str:
     try:
         found = path.read_text().strip()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"The secret in {path} is a link to {path.resolve()}, and that file is not there yet. Start the service "
+            "that makes it (the web service, once), then this one again."
+        ) from None
     except OSError as exc:
         raise ConfigError(f"The secret in {path} cannot be read: {exc.strerror}.") from None
     if len(found) < 32:

@@ -88,3 +88,9 @@ def test_an_empty_secret_signs_nothing(tmp_path: Path) -> None:
     (tmp_path / "secret").touch()
     with pytest.raises(ConfigError, match="too short to sign with"):
         folder.secret(settings(tmp_path))
+
+
+def test_a_secret_that_another_service_makes_is_waited_for_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "secret").symlink_to(tmp_path / "web" / "secret")
+    with pytest.raises(ConfigError, match=r"a link to .*web/secret, and that file is not there yet\. Start the"):
+        folder.secret(settings(tmp_path))
