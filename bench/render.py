@@ -90,12 +90,13 @@ def markdown(table: Table) -> list[str]:
 
 
 def svg(plot: Plot) -> str:
-    """Horizontal bars. Headgate's are coloured; a logarithmic axis is named as one."""
+    """Horizontal bars. Headgate's are coloured, or all where none is a peer's; a logarithmic axis is named as one."""
     height = ROW * len(plot.bars) + 64
     scale = f"{plot.unit}, {plot.better} is better" + (", logarithmic" if plot.logarithmic else "")
     # SVG does not measure text: a wide letter's room for each, so that no label is cut off.
     left = round(max(len(label) for label in plot.bars) * LETTER) + 28
     width = max(left + BAR + 110, round(len(plot.title) * 1.2 * LETTER) + 24)
+    alone = not any("Headgate" in label for label in plot.bars)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
         f' viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" font-size="13" role="img">',
@@ -107,7 +108,7 @@ def svg(plot: Plot) -> str:
     for number, (label, value) in enumerate(plot.bars.items()):
         top = 52 + number * ROW
         length = max(2.0, BAR * _share(value, plot))
-        colour = OURS if label.startswith("Headgate") else THEIRS
+        colour = OURS if "Headgate" in label or alone else THEIRS
         lines += [
             f'<text x="{left - 8}" y="{top + 17}" fill="{INK}" text-anchor="end">{escape(label)}</text>',
             f'<rect x="{left}" y="{top + 3}" width="{length:.1f}" height="{ROW - 10}" rx="2" fill="{colour}"/>',
