@@ -45,7 +45,7 @@ def no_blocking(seconds: float = 0.1, *, allow: Sequence[str] = ()) -> Iterator[
         LoopBlocked: a loop was blocked for longer, at a place that is not allowed.
     """
     found: list[Incident] = []
-    watch = install(Options(limit=seconds, log=None, hear=found.append))
+    watch = install(Options(limit=seconds, log=None, hear=found.append, rests=False))
     if watch.options.hear != found.append:
         raise HeadgateError("this process is watched already; `headgate watch report` tells what blocked")
     leave = _enter_running(watch)

@@ -30,7 +30,7 @@ SUFFIX: Final = ".board"
     H_VERSION,
     H_PID,
     H_BEAT,  # when the watchdog last turned; it cannot while somebody holds the interpreter lock
-    H_TICK,
+    H_TICK,  # how long after that it means to turn again
     H_WATCHDOG,  # the watchdog's thread, as the system numbers it
     H_ROWS,
     H_STARTED,  # wall clock, ns

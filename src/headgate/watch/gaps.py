@@ -18,6 +18,9 @@ NO_CPU: Final = "no cpu"
 STILL: Final = "still"
 
 _WHO: Final = getattr(resource, "RUSAGE_THREAD", None)
+_LEAST: Final = 30 * MS
+_BEHIND: Final = 5 * MS
+"""Small latenesses that may add up before the run queue is asked about again: its account is dear to read."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class Gap:
     end: int
     why: str
     cpu: int = 0
-    """CPU time of the whole process in it."""
+    """CPU time of the whole process in it, at least."""
+    uncertain: int = 0
+    """Nanoseconds by which its begin may be wrong: it fell into a pause of the watchdog's."""
 
     def overlap(self, begin: int, end: int) -> int:
         return max(0, min(end, self.end) - max(begin, self.begin))
@@ -38,39 +43,60 @@ class Gaps:
     """Kept by the watchdog on its own thread.
 
     Args:
-        tick: nanoseconds between two of its turns.
+        tick: the shortest of its pauses, ns.
         cpu: CPU time of the process when the watchdog was made, ns.
+        made: when that was.
     """
 
-    def __init__(self, tick: int, cpu: int) -> None:
+    def __init__(self, tick: int, cpu: int, made: int) -> None:
         self._tick = tick
         self._thread = Thread(get_ident(), get_native_id())
-        self._last = self._thread.read(0)
+        self._queued = self._thread.queued()
+        self._behind = 0
         self._switches = _switches()
-        self._cpu = cpu
+        self._cpu, self._cpu_at = cpu, made
+        self._skipped = 0
         self._first = True
         self.recent: deque[Gap] = deque(maxlen=64)
 
-    def turn(self, last: int, now: int) -> Gap | None:
-        """Called each turn with the times of the turn before and of this one; the gap between, if there was one."""
-        switches, reading = _switches(), self._thread.read(now)
-        slept, queued = switches - self._switches, reading.queued - self._last.queued
-        self._switches, self._last = switches, reading
-        process = time.process_time_ns()
-        cpu, self._cpu = process - self._cpu, process
-        late = now - last - self._tick
-        if late < max(2 * self._tick, 30 * MS):
+    def turn(self, last: int, now: int, pause: int) -> Gap | None:
+        """Called each turn; the gap since the turn before, if there was one.
+
+        Args:
+            last: time of the turn before.
+            now: of this one.
+            pause: nanoseconds that were meant to lie between them.
+        """
+        switches, process = _switches(), time.process_time_ns()
+        slept, cpu = switches - self._switches - self._skipped, process - self._cpu
+        cpu -= last + pause - self._cpu_at  # it may be of the time before
+        self._switches, self._cpu, self._cpu_at, self._skipped = switches, process, now, 0
+        late = now - last - pause
+        self._behind += max(0, late)
+        if late < max(3 * self._tick - pause, _LEAST):
             self._first = False
+            if self._behind > _BEHIND:
+                self._asked()
             return None
-        gap = Gap(last + self._tick // 2, now, self._why(late, slept, queued), cpu)
+        gap = Gap(last + pause // 2, now, self._why(late, slept, self._asked()), max(0, cpu), pause // 2)
         self.recent.append(gap)
         return gap
+
+    def punctual(self, late: int) -> None:
+        """Called instead, for a turn of which nothing but its lateness is to be known, and that is small."""
+        self._skipped += 1
+        self._behind += max(0, late)
+
+    def _asked(self) -> int:
+        """How long the watchdog's own thread has waited for a CPU since this was last asked, ns."""
+        before, self._queued, self._behind = self._queued, self._thread.queued(), 0
+        return self._queued - before
 
     def _why(self, late: int, slept: int, queued: int) -> str:
         """By what the watchdog's own thread did: who asks for the interpreter lock wakes again and again."""
         if self._first:  # it has only just begun: the lock was taken before it could turn
             self._first = False
-            return NO_CPU if self._last.queued >= late // 2 else HELD
+            return NO_CPU if self._queued >= late // 2 else HELD
         if _WHO is None:
             return HELD if queued < late // 2 else NO_CPU
         if not stood_still(late, slept, int(sys.getswitchinterval() * 1e9)):

@@ -62,7 +62,9 @@ class Line:
         self.ready: Callable[[], int] | None = None
         """How many callbacks are ready to run."""
         self.last: Reading | None = None
-        """The thread's account before the stretch that runs."""
+        """The thread's account at about the begin of the stretch that runs, or before it."""
+        self.inside: Reading | None = None
+        """The first one that was read well inside of a stretch."""
         self.open: OpenStall | None = None
         self.uncertain = 0
         """Nanoseconds by which the stamp of the stretch that runs may be wrong."""
@@ -88,7 +90,7 @@ class Line:
         """After a fork, on the only thread that is left: go on on the child's own board."""
         self.thread.close()
         self.thread = Thread(get_ident(), get_native_id())
-        self.open, self.last = None, None
+        self.open = self.last = self.inside = None
         self.ended.clear()
         self.poller = -1
         self.put_on(board)
@@ -103,6 +105,26 @@ class Line:
             guess: when what is found busy now has begun, if it was idle when the watchdog last looked.
             margin: nanoseconds by which that may be wrong.
         """
+
+    def rests(self, now: int) -> bool:
+        """Whether it waited at the last look and its thread has not run since: nothing can have happened to it."""
+        last = self.last
+        if last is None or not last.cpu or self.cells[self.at] or self.closed or self.thread.cpu() != last.cpu:
+            return False
+        self.last = Reading(now, last.cpu, last.queued)
+        return True
+
+    def pause(self, now: int, tick: int) -> int:
+        """For how long the watchdog may look away, ns: every stretch over the limit is to be seen while it lasts.
+
+        Args:
+            now: the time of its look.
+            tick: the shortest pause, for stretches that are sampled.
+        """
+        if self.open is not None:
+            return tick
+        since = self.since()
+        return max(tick, min(3 * tick, since + 3 * self.limit // 4 - now)) if since else 3 * tick
 
     def busy(self) -> None:
         """Stamp: it has begun something."""
@@ -155,9 +177,20 @@ class PingedLine(Line):
         self._asked = 0
         self._proof = clock()
         self._tells = self.thread.tells_calls
+        self._parked = -1
+        """The CPU time of its thread when it was last seen in the loop's poll."""
+
+    def rests(self, now: int) -> bool:
+        if self.last is None or self.last.cpu != self._parked or not super().rests(now):
+            return False
+        self._proof = now
+        return True
+
+    def pause(self, now: int, tick: int) -> int:
+        return min(8 * tick // 5, super().pause(now, tick))  # half of it is how well a begin is known
 
     def look(self, now: int, guess: int, margin: int) -> None:
-        if self._sleeps_in_poll(now):
+        if self._is_parked(now):
             self._proof = now
             if not self._asked:
                 self.idle()
@@ -176,6 +209,15 @@ class PingedLine(Line):
         self._asked = self.asking = 0
         self._proof = clock()
         self.idle()
+
+    def _is_parked(self, now: int) -> bool:
+        """Whether its thread sleeps in the loop's poll; one that has not run since it was seen there still does."""
+        cpu = self.thread.cpu()  # before the look: what runs in between is noticed by the next one
+        if cpu == self._parked and cpu:
+            return True
+        found = self._sleeps_in_poll(now)
+        self._parked = cpu if found else -1
+        return found
 
     def _sleeps_in_poll(self, now: int) -> bool:
         if not self._tells:

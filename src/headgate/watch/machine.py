@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from headgate.watch.native import close_file, open_file, read_at
 
@@ -30,8 +29,7 @@ CALLS: Final = {"x86_64": _X86, "aarch64": _ARM}.get(os.uname().machine if hasat
 POLLS: Final = frozenset({"epoll_wait", "epoll_pwait", "epoll_pwait2"})
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """A thread's account at one moment, in nanoseconds."""
 
     at: int
@@ -56,7 +54,7 @@ class Thread:
 
     def read(self, now: int) -> Reading:
         """Its account now."""
-        return Reading(now, self.cpu(), self._queued())
+        return Reading(now, self.cpu(), self.queued())
 
     def read_again(self, now: int, last: Reading | None) -> Reading:
         """Its account now; that of a thread which has not run since the last one costs less."""
@@ -90,7 +88,8 @@ class Thread:
         """Whether the system says in which call a thread sleeps."""
         return bool(CALLS) and bool(self._text("syscall", 16))
 
-    def _queued(self) -> int:
+    def queued(self) -> int:
+        """Time for which it was ready to run and had no CPU, ns; 0 where the system does not say."""
         parts = self._text("schedstat", 64).split()
         return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
 

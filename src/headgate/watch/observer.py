@@ -34,6 +34,8 @@ OFTEN: Final = 8
 """Looks into one process in a row; then one a second."""
 LATE: Final = 60 * MS
 """Own lateness above which nothing is concluded from others'."""
+GRACE: Final = 50 * MS
+"""How late a watchdog may be: it says itself when it means to turn again."""
 
 
 class Observed:
@@ -150,7 +152,7 @@ class Observer:
         beat = cells[H_BEAT]
         if not beat or (each.looking is not None and each.looking.is_alive()):
             return
-        stale = now - beat >= max(3 * cells[H_TICK], LATE)
+        stale = now - beat >= cells[H_TICK] + GRACE
         if not cells[H_SIGHT] and (now - each.found > FIRST or (stale and not late)):
             self._begin(each)
         elif not stale:

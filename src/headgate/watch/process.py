@@ -41,6 +41,7 @@ class Options:
         log: takes the line of each incident worth one; None: nobody reads them.
         hear: takes each incident.
         observer: process that may read this one, for systems where that must be allowed (yama).
+        rests: whether the watchdog may look away for longer while nothing is amiss. Who waits for it would rather not.
     """
 
     folder: Path | None = None
@@ -50,6 +51,7 @@ class Options:
     log: Callable[[str], None] | None = say
     hear: Callable[[Incident], None] | None = None
     observer: int = 0
+    rests: bool = True
 
 
 class Watch:
@@ -116,7 +118,7 @@ class Watch:
 
     def _open(self) -> Board:
         options = self.options
-        rules = Rules(int(options.limit * SECOND), int(options.handler_limit * SECOND))
+        rules = Rules(int(options.limit * SECOND), int(options.handler_limit * SECOND), options.rests)
         name = options.name or _program()
         try:
             board = Board(options.folder, name, rules.tick)

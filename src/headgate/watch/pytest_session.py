@@ -49,7 +49,12 @@ class Session:
             self._switches.install()
             return
         options = Options(
-            name="pytest", limit=seconds_of(text), handler_limit=3600.0, log=None, hear=self._found.append
+            name="pytest",
+            limit=seconds_of(text),
+            handler_limit=3600.0,
+            log=None,
+            hear=self._found.append,
+            rests=False,
         )
         self._watch = install(options)
         if self._watch.options is not options:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from headgate.watch.clues import Clues, find, lines
 from headgate.watch.line import Line
-from headgate.watch.machine import Reading
 from headgate.watch.model import Sample
 from headgate.watch.native import MS, close_file, duplicate, epoll
 from headgate.watch.spans import span_of
@@ -30,12 +29,10 @@ class OpenStall:
     Args:
         line: the line that is busy.
         since: its stamp.
-        before: its thread's account before the stretch.
     """
 
-    def __init__(self, line: Line, since: int, before: Reading | None) -> None:
+    def __init__(self, line: Line, since: int) -> None:
         self.since = since
-        self.before = before
         self.clues = Clues(handler=line.handler, request_id=line.request_id)
         self.sockets = self.tasks = 0
         self.waiting_since = 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from headgate.watch.accounts import used
 from headgate.watch.board import (
     H_BEAT,
     H_CAUSES,
@@ -16,6 +17,7 @@ from headgate.watch.board import (
     H_GIL_STALLS,
     H_OBSERVER,
     H_SIGHT,
+    H_TICK,
     H_WATCHDOG,
     SIGHTS,
     Board,
@@ -24,7 +26,7 @@ from headgate.watch.clues import Clues
 from headgate.watch.gaps import HELD, STILL, Gap, Gaps
 from headgate.watch.garbage import Collections
 from headgate.watch.line import Line
-from headgate.watch.machine import Reading, debugged
+from headgate.watch.machine import debugged
 from headgate.watch.model import CAUSES, Incident, Stall
 from headgate.watch.naming import Origin, name
 from headgate.watch.native import MS, SECOND, allocate_lock, clock, get_native_id, say, sleep, wall
@@ -35,6 +37,8 @@ PATIENCE: Final = SECOND
 """How long a finished stall waits for the observer to have read the process."""
 FRESH: Final = 3 * SECOND
 """An observer that has not looked for longer is gone."""
+PUNCTUAL: Final = 2 * MS
+"""A turn that comes no later is worth no question why."""
 STILL_BLOCKED: Final = 5 * SECOND
 """A stall that lasts longer is told of while it lasts: the process may be killed before it ends."""
 
@@ -59,17 +63,23 @@ class Rules:
     Args:
         limit: nanoseconds for which a loop may be busy.
         handler_limit: nanoseconds for which a handler may run in its thread.
+        rests: whether it may look away for longer while nothing is amiss.
     """
 
     limit: int = 100 * MS
     handler_limit: int = SECOND
+    rests: bool = True
     tick: int = field(init=False)
+    """Nanoseconds between two turns, while a stretch is sampled."""
+    rest: int = field(init=False)
+    """The same while nothing is amiss: most of the watch's cost is that its thread wakes."""
     stride: int = field(init=False)
-    """Turns between two looks at handlers' threads, of which there may be a thousand."""
+    """Nanoseconds between two looks at handlers' threads, of which there may be a thousand."""
 
     def __post_init__(self) -> None:
         self.tick = max(2 * MS, min(25 * MS, self.limit // 4, self.handler_limit // 4))
-        self.stride = max(1, min(10, self.handler_limit // 4 // self.tick))
+        self.rest = 3 * self.tick if self.rests else self.tick
+        self.stride = max(self.tick, min(10 * self.tick, self.handler_limit // 4))
 
 
 class Watchdog:
@@ -95,7 +105,9 @@ class Watchdog:
         self._seen = None if folder is None else OutsideSamples(folder)
         self._finished: list[_Finished] = []
         self._gaps: list[tuple[Gap, int]] = []
-        self._turns = self.turned = 0
+        self.turned = 0
+        self._pause = rules.tick
+        self._threads_due = 0
         self._cpu = time.process_time_ns()
         self._opened = board.cells[H_BEAT] = clock()
         self._ended = allocate_lock()
@@ -107,16 +119,16 @@ class Watchdog:
 
     def run(self) -> None:
         """Turn until `stop`."""
-        tick = self._rules.tick
-        self.lateness = Gaps(tick, self._cpu)
+        self.lateness = Gaps(self._rules.tick, self._cpu, self._opened)
         self._board.cells[H_WATCHDOG] = get_native_id()
         self.collections.install()
         last = self._opened
         while not self._stop:
-            sleep(tick / SECOND)
+            sleep(self._pause / SECOND)
             now = clock()
             try:
-                self.turn(last, now)
+                if not self._nothing_new(last, now):
+                    self.turn(last, now)
             except Exception as exc:  # the watch must not fall silent, nor fill the log
                 self.failed += 1
                 if self.failed == 1:
@@ -130,7 +142,7 @@ class Watchdog:
     def _last_words(self, last: int) -> None:
         """What is known when the process ends is told now, complete or not."""
         with contextlib.suppress(Exception):
-            self._turns = -1  # the next look is at threads too
+            self._threads_due = 0
             self.turn(last, clock())
             finished, self._finished = self._finished, []
             for each in finished:
@@ -148,28 +160,58 @@ class Watchdog:
         while clock() < until and (self.turned < seen + 3 or self._finished or self._gaps):
             sleep(0.002)
 
-    def turn(self, last: int, now: int) -> None:
-        """One look at everything."""
+    def _nothing_new(self, last: int, now: int) -> bool:
+        """A short look, at which most turns of an idle process end."""
+        late = now - last - self._pause
+        if late > PUNCTUAL or self._pause <= self._rules.tick or now >= self._threads_due:
+            return False
+        for line in self.lines[:]:
+            if line.kind != "thread" and not line.rests(now):
+                return False
         self._board.cells[H_BEAT] = now
-        gap = self.lateness.turn(last, now)
+        self.lateness.punctual(late)
+        return True
+
+    def turn(self, last: int, now: int) -> None:
+        """One look at everything, and for how long it may then look away."""
+        self._board.cells[H_BEAT] = now
+        gap = self.lateness.turn(last, now, self._pause)
         guess = (last + now) // 2
         if gap is not None:
-            guess = last + self._rules.tick // 2 if gap.why == HELD else now
+            guess = gap.begin if gap.why == HELD else now
             if gap.why == HELD and gap.end - gap.begin > self._limit():
                 self._gaps.append((gap, now + 3 * self._rules.tick))
-        self._turns += 1
-        for line in self.lines[:]:
-            if line.kind == "thread" and self._turns % self._rules.stride:
-                continue
-            if line.closed:
-                self._drop(line, now)
-                continue
-            line.look(now, guess, guess - last)
-            self._look(line, now, late=gap is not None)
+        pause = self._look_at_all(last, now, guess, late=gap is not None)
         if self._gaps:
             self._report_gaps(now)
         if self._finished:
             self._report_finished(now)
+        self._look_away(self._rules.tick if self._gaps or self._finished else pause)
+
+    def _look_at_all(self, last: int, now: int, guess: int, *, late: bool) -> int:
+        """Look at each line; returns for how long none needs another look, ns."""
+        rules, pause = self._rules, self._rules.rest
+        threads = now >= self._threads_due
+        if threads:
+            self._threads_due = now + rules.stride
+        for line in self.lines[:]:
+            if line.kind == "thread":
+                pause = min(pause, rules.stride)
+                if not threads:
+                    continue
+            if line.closed:
+                self._drop(line, now)
+                continue
+            line.look(now, guess, guess - last)
+            self._look(line, now, late=late)
+            if line.kind != "thread":
+                pause = min(pause, line.pause(now, rules.tick))
+        return pause
+
+    def _look_away(self, pause: int) -> None:
+        """Until the next turn; an observer is told when to expect it."""
+        if pause != self._pause:
+            self._pause = self._board.cells[H_TICK] = pause
 
     def _look(self, line: Line, now: int, *, late: bool) -> None:
         since, state = line.since(), line.open
@@ -184,15 +226,21 @@ class Watchdog:
                 line.last = line.thread.read_again(now, line.last)
             return
         if line.open is None:
+            self._read(line, since, now)
             if now - since < line.limit // 2:
-                if line.last is None or line.last.at < since - self._rules.tick:
-                    line.last = line.thread.read(now)
                 return
-            line.open = OpenStall(line, since, line.last or line.thread.read(now))
+            line.open = OpenStall(line, since)
         line.open.sample(now, late=late)
         if now - since > STILL_BLOCKED and not late and not line.open.told and line.kind != "thread":
             line.open.told = True
             self._finish(line, since, now, line.open, now, unfinished=True)
+
+    def _read(self, line: Line, since: int, now: int) -> None:
+        """The account of a thread that is busy: one at about its begin, or one before and one inside."""
+        if line.last is None or now - since < self._rules.tick:
+            line.last = line.thread.read(now)
+        elif line.inside is None or line.inside.at < since:
+            line.inside = line.thread.read(now)
 
     def _drop(self, line: Line, now: int) -> None:
         """Take leave of a line that has ended, after what it has noted at its end."""
@@ -215,10 +263,10 @@ class Watchdog:
     ) -> None:
         """A stall is over, or lasts so long that it is told of now: give it its account, and the observer its time."""
         stall = Stall(begin, end, line.kind, line.name, limit=line.limit, uncertain=line.uncertain)
-        self._account(stall, line, state.before if state else line.last, now)
+        self._account(stall, line, now)
         if state is not None:
             stall.samples = [sample for sample in state.samples() if sample.at <= end + self._rules.tick]
-        blind = self.lateness.within("", begin, end) >= 0.3 * stall.length
+        blind = not stall.samples or self.lateness.within("", begin, end) >= 0.3 * stall.length
         due = now + PATIENCE if blind and self._observed(now) else now
         waited = end - state.waiting_since if state and state.waiting_since else 0
         clues = state.clues if state else Clues(handler=line.handler, request_id=line.request_id)
@@ -227,13 +275,13 @@ class Watchdog:
             _Finished(line, stall, clues, sockets, tasks, waited, due, unfinished, state and state.span)
         )
 
-    def _account(self, stall: Stall, line: Line, before: Reading | None, now: int) -> None:
+    def _account(self, stall: Stall, line: Line, now: int) -> None:
         """What the line's thread and the process did in the meantime, by their own accounts."""
-        after = line.thread.read(now)
-        near = max(5 * self._rules.tick, stall.length // 4)
-        if before is not None and abs(before.at - stall.begin) <= near:
-            stall.cpu = min(stall.length, after.cpu - before.cpu)
-            stall.queued = min(stall.length, after.queued - before.queued)
+        first = stall.begin - max(5 * self._rules.tick, stall.length // 4)
+        readings = [each for each in (line.last, line.inside) if each is not None and first <= each.at <= stall.end]
+        found = used(stall.begin, stall.end, readings, line.thread.read(now))
+        if found is not None:
+            stall.cpu, stall.queued = found
         else:  # nobody looked at the thread before: what ran while nobody else could was it
             stall.roughly = True
             stall.cpu = min(stall.length, self.lateness.cpu(stall.begin, stall.end))
@@ -270,6 +318,7 @@ class Watchdog:
             gap.begin, gap.end, line.kind, line.name, limit=line.limit, held=gap.end - gap.begin, debugged=debugged()
         )
         stall.gc = self.collections.within(gap.begin, gap.end)
+        stall.uncertain = gap.uncertain
         due = now + PATIENCE if self._observed(now) else now
         self._board.cells[H_GIL_STALLS] += 1
         self._finished.append(_Finished(line, stall, Clues(), 0, 0, 0, due))
@@ -287,7 +336,7 @@ class Watchdog:
         stall, line = each.stall, each.line
         self._reported = [*self._reported[-15:], (stall.begin, stall.end)]
         late = self.lateness.within("", stall.begin, stall.end)
-        if self._seen is not None and late >= 0.3 * stall.length:
+        if self._seen is not None and (late >= 0.3 * stall.length or not stall.samples):
             seen = self._seen.of(line.thread.tid, stall.begin, stall.end)
             stall.samples += seen
             if any(sample.holds for sample in seen):  # what looked like a want of CPU was the interpreter lock
