@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,9 @@ def peer_host(
             yield Running(port, process.pid, mark)
         finally:
             process.stop()
+            for left in bearers(mark):  # a worker that its parent has left behind
+                with suppress(ProcessLookupError):
+                    os.kill(left, signal.SIGKILL)
 
     return Host(label, command, start)
 

@@ -1,6 +1,7 @@
 """An echo server for the cost: `echo.py KIND DETECTOR LOOPS PATH` answers each line, after so many rounds of Python.
 
-At the end of a connection it says how much CPU time the process has used since the connection began.
+At the end of a connection it says how much CPU time the process has used since the connection began. With the detector
+"ours" a line `on` or `off` turns the watch on or off.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.watch import detectors
+
+ON, OFF, END = b"on\n", b"off\n", b"end\n"
 
 
 def work(loops: int) -> int:
@@ -38,8 +41,19 @@ def _timed(loops: int) -> float:
     return (time.thread_time() - since) * 1e6
 
 
-def serve_asyncio(path: str, detector: str, loops: int) -> None:
+def switch(kind: str, detector: str) -> Any:
+    """What turns the watch on and off; None in the peers' servers, which know nothing of it."""
+    if detector != "ours":
+        return None
+    from bench.watch.switch import Switch
+
+    return Switch(kind)
+
+
+def serve_asyncio(path: str, detector: str, loops: int, kind: str = "asyncio") -> None:
     import asyncio
+
+    watch = switch(kind, detector)
 
     class Echo(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -48,9 +62,11 @@ def serve_asyncio(path: str, detector: str, loops: int) -> None:
             self.since = time.process_time_ns()
 
         def data_received(self, data: bytes) -> None:
-            if data == b"end\n":
+            if data == END:
                 self.transport.write(b"%d\n" % (time.process_time_ns() - self.since))
                 return
+            if watch is not None and data in (ON, OFF):
+                watch.turn(data == ON)
             work(loops)
             self.transport.write(data)
 
@@ -69,16 +85,18 @@ def serve_uvloop(path: str, detector: str, loops: int) -> None:
     import uvloop
 
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    serve_asyncio(path, detector, loops)
+    serve_asyncio(path, detector, loops, "uvloop")
 
 
-def _serve_green(listener: socket.socket, spawn: Callable[..., object], loops: int) -> None:
+def _serve_green(listener: socket.socket, spawn: Callable[..., object], loops: int, watch: Any) -> None:
     def serve(client: socket.socket) -> None:
         since = time.process_time_ns()
         while data := client.recv(4096):
-            if data == b"end\n":
+            if data == END:
                 client.sendall(b"%d\n" % (time.process_time_ns() - since))
                 continue
+            if watch is not None and data in (ON, OFF):
+                watch.turn(data == ON)
             work(loops)
             client.sendall(data)
 
@@ -95,7 +113,7 @@ def serve_eventlet(path: str, detector: str, loops: int) -> None:
     listener.bind(path)
     listener.listen(8)
     detectors.inside(detector)
-    _serve_green(listener, eventlet.spawn, loops)
+    _serve_green(listener, eventlet.spawn, loops, switch("eventlet", detector))
 
 
 def serve_gevent(path: str, detector: str, loops: int) -> None:
@@ -106,7 +124,7 @@ def serve_gevent(path: str, detector: str, loops: int) -> None:
     listener.bind(path)
     listener.listen(8)
     detectors.inside(detector)
-    _serve_green(listener, gevent.spawn, loops)
+    _serve_green(listener, gevent.spawn, loops, switch("gevent", detector))
 
 
 def main(kind: str, detector: str, loops: str, path: str) -> None:

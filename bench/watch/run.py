@@ -16,17 +16,17 @@ from tests.watch import blocks
 ENVIRONMENT = named("watch")
 KINDS = ("asyncio", "uvloop", "eventlet", "gevent")
 WORK = 100.0
-PAIRS, REST = 24, 12.0
+PAIRS, PEERS_PAIRS, REST = 60, 16, 12.0
 BARE_BAR, WORK_BAR, IDLE_BAR, MEMORY_BAR = 0.04, 0.01, 0.005, 3.0
 
 
 def measure(quick: bool = False) -> Result:
     """The costs, then the matrix."""
-    pairs, rest = (8, 4.0) if quick else (PAIRS, REST)
+    pairs, peers_pairs, rest = (8, 4, 4.0) if quick else (PAIRS, PEERS_PAIRS, REST)
     bare = {("ours", kind): cost.per_message(ENVIRONMENT, kind, "ours", 0, pairs) for kind in KINDS}
     worked = {kind: cost.per_message(ENVIRONMENT, kind, "ours", WORK, pairs) for kind in KINDS}
     for detector, (kind, _) in PEERS.items():
-        bare[detector, kind] = cost.per_message(ENVIRONMENT, kind, detector, 0, pairs)
+        bare[detector, kind] = cost.per_message(ENVIRONMENT, kind, detector, 0, peers_pairs)
     rests = {kind: cost.at_rest(ENVIRONMENT, kind, rest) for kind in KINDS}
     with finds.databases() as addresses:
         ours = finds.ours(addresses)
@@ -50,8 +50,9 @@ def _result(
             "matrix: 19 kinds of blocking calls of 0.25 s and more on each kind of loop (`tests/watch/blocks.py`);"
             " threshold 100 ms",
             "found: it said anything of the block; named: what it said has the function that blocked in it",
-            f"cost: CPU time per message of an echo server, {pairs} pairs of batches with and without, turn about, in"
-            " a process of its own each; the median of the pairs",
+            f"cost: CPU time per message of an echo server, {pairs} pairs of batches with and without, turn about; the"
+            " median of the pairs, ± where the true one is with 95 % probability. The watch is turned on and off in one"
+            " process, since two differ by more than it costs; each peer's detector has a process of its own",
         ],
         tables=[_found_table(ours, peers), _cost_table(bare, worked, rests)],
         ratios=_ratios(bare, worked, rests, ours, peers),
@@ -63,7 +64,10 @@ def _result(
             )
         ],
         versions=_versions(),
-        raw={"bare": {f"{d} {k}": vars(each) for (d, k), each in bare.items()}},
+        raw={
+            "bare": {f"{d} {k}": vars(each) for (d, k), each in bare.items()},
+            "worked": {kind: vars(each) for kind, each in worked.items()},
+        },
     )
 
 
@@ -99,8 +103,8 @@ def _cost_table(
             [
                 _label(detector, kind),
                 f"{each.plain:.1f}",
-                f"{each.share:+.1%}",
-                f"{worked[kind].share:+.2%}" if mine else "",
+                f"{each.share:+.1%} ± {each.error:.1%}",
+                f"{worked[kind].share:+.2%} ± {worked[kind].error:.2%}" if mine else "",
                 f"{rests[kind][0]:.2%}" if mine else "",
                 f"{rests[kind][1]:.1f}" if mine else "",
             ]
