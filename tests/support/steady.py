@@ -8,7 +8,7 @@ from collections import Counter
 
 import httpx
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.headgate import Headgate
 
@@ -122,3 +122,5 @@ class Steady:
             except ConnectionClosed:
                 assert sock.close_code == 1012, (sock.close_code, sock.close_reason)
                 self.seen["loop again"] += 1
+            except InvalidStatus as refused:  # it came back to a worker that was killed next
+                self.seen[json.loads(refused.response.body or b"{}")["error"]] += 1
