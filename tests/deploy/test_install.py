@@ -121,6 +121,48 @@ def test_a_file_that_is_not_ours_is_kept_and_comes_back(tmp_path: Path) -> None:
     assert (site.read_text(), site.stat().st_mode & 0o777) == ("# somebody else's\n", 0o604)
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("recorded", [True, False], ids=["", "by an earlier version"])
+def test_a_file_that_was_moved_back_by_hand_stays(recorded: bool, force: bool, tmp_path: Path) -> None:
+    site = stranger(tmp_path)
+    carry_out(steps(files(), "shop", tmp_path, force=True), "shop", tmp_path)
+    record = tmp_path / "var/lib/headgate-deploy/shop.json"
+    if not recorded:
+        known = json.loads(record.read_text())
+        assert known.pop("originals")
+        record.write_text(json.dumps(known))
+    site.with_name("shop.conf.before-headgate").rename(site)
+    back = uninstall("shop", tmp_path, force=force)
+    assert [step.action for step in back if step.path == site] == [Action.FORGET]
+    carry_out(back, "shop", tmp_path)
+    assert site.read_text() == "# somebody else's\n"
+    assert there(tmp_path) == {SITE}, "the record is gone too"
+
+
+def test_a_file_that_was_copied_back_by_hand_comes_back_without_force(tmp_path: Path) -> None:
+    site = stranger(tmp_path)
+    carry_out(steps(files(), "shop", tmp_path, force=True), "shop", tmp_path)
+    site.write_text("# somebody else's\n")
+    carry_out(uninstall("shop", tmp_path), "shop", tmp_path)
+    assert (there(tmp_path), site.read_text()) == ({SITE}, "# somebody else's\n")
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_file_that_was_brought_back_by_hand_is_kept_again(moved: bool, tmp_path: Path) -> None:
+    site = stranger(tmp_path)
+    carry_out(steps(files(), "shop", tmp_path, force=True), "shop", tmp_path)
+    kept = site.with_name("shop.conf.before-headgate")
+    site.write_text(kept.read_text())
+    if moved:
+        kept.unlink()
+    (spared,) = (step for step in steps(files(), "shop", tmp_path) if step.path == site)
+    assert spared.note == "not ours; --force keeps it as shop.conf.before-headgate and puts ours in its place"
+    carry_out(steps(files(), "shop", tmp_path, force=True), "shop", tmp_path)
+    assert (kept.read_text(), "headgate deploy" in site.read_text()) == ("# somebody else's\n", True)
+    carry_out(uninstall("shop", tmp_path), "shop", tmp_path)
+    assert (there(tmp_path), site.read_text()) == ({SITE}, "# somebody else's\n")
+
+
 def test_a_copy_that_is_there_already_is_not_overwritten(tmp_path: Path) -> None:
     site = stranger(tmp_path)
     older = site.with_name("shop.conf.before-headgate")
@@ -296,6 +338,23 @@ def test_the_checksums_are_those_of_sha256sum(tmp_path: Path) -> None:
     edit(tmp_path / TOML)
     told = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
     assert told.stdout == f"{TOML}: FAILED\n"
+
+
+def test_what_a_folder_was_made_from_and_is_not_given_again_is_told(tmp_path: Path) -> None:
+    assert write(files(), tmp_path, sources=["gunicorn.conf.py", "shop.service"]).missing == []
+    for _ in range(2):
+        assert write(files(), tmp_path, sources=["gunicorn.conf.py"]).missing == ["shop.service"]
+    subprocess.run(["sha256sum", "-c", "--quiet", "--strict", "generated.sha256"], cwd=tmp_path, check=True, timeout=30)
+    assert write(files(), tmp_path, overwrite=True).missing == []
+    assert write(files(), tmp_path).missing == []
+
+
+def test_the_command_says_which_file_is_not_given_again(tmp_path: Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text("workers = 3\n")
+    given = ("rhel", "shop:app", "--domain", "shop.example.com")
+    assert "given before" not in command(*given, "--from", "gunicorn.conf.py", cwd=tmp_path).stdout
+    told = " ".join(command(*given, cwd=tmp_path).stdout.split())
+    assert "given before, and not this time: --from gunicorn.conf.py; what it said is left out" in told
 
 
 def command(*arguments: str, cwd: Path, answer: str = "") -> subprocess.CompletedProcess[str]:

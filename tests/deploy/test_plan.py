@@ -290,6 +290,35 @@ def test_no_password_is_taken_over(variable: str, tmp_path: Path) -> None:
     assert "hunter2" not in "".join(old.notes)
 
 
+@pytest.mark.parametrize(
+    ("variable", "path"),
+    [
+        ("UPLOADS=/srv/shop/uploads", "/srv/shop/uploads"),
+        ("DATABASE_URL=sqlite:////srv/shop/shop.db?timeout=5", "/srv/shop/shop.db"),
+        ("STORE=sqlite+pysqlite:////srv/shop.db", "/srv/shop.db"),
+        ("UPLOADS=/var/lib/shop/uploads", ""),
+        ("CA=/etc/pki/tls/cert.pem", ""),
+        ("DATABASE_URL=postgresql://db/shop", ""),
+        ("STORE=sqlite:///shop.db", ""),
+        ("SECRET_KEY=/hunter2", ""),
+    ],
+)
+def test_a_variable_that_names_what_the_service_may_not_write_is_noted(
+    variable: str, path: str, tmp_path: Path
+) -> None:
+    (tmp_path / "s.service").write_text(f"[Service]\nEnvironment={variable}\nExecStart=/usr/bin/gunicorn shop:app\n")
+    old = read([tmp_path / "s.service"])
+    old.note_paths("shop")
+    told = [note for note in old.notes if "may not write" in note]
+    name = variable.partition("=")[0]
+    note = (
+        f"s.service:2: {name} names {path}, which the service may not write: move it to /var/lib/shop, or add "
+        "ReadWritePaths= and a file context"
+    )
+    assert told == ([note] if path else [])
+    assert "hunter2" not in "".join(old.notes)
+
+
 def test_a_secret_setting_is_told() -> None:
     told = make("shop:app", "a.example", release("el9"), Settings(secret="s" * 40)).notes
     assert "set HEADGATE_SECRET for both services" in told[0]

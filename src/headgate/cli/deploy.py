@@ -28,6 +28,7 @@ _STYLES: Final = {
     "remove": "red",
     "restore": "cyan",
     "spare": "bold yellow",
+    "forget": "dim",
     "passed": "green",
     "failed": "bold red",
     "missing": "yellow",
@@ -82,11 +83,15 @@ def deploy(system: str, app: str | None, **given: Any) -> None:
     from headgate.deploy.render import render
 
     folder = given["to"] or Path(f"deploy-{plan.release.key}")
-    written = write(render(plan), folder, given["overwrite"])
+    written = write(render(plan), folder, given["overwrite"], [each.name for each in given["sources"]])
     told = f"{len(written.files)} files for {plan.release.title} in "
     out().print(Text.assemble(("● ", "green"), told, (f"{folder}/", "cyan"), ("  read README.md first", "dim")))
     for note in plan.notes:
         out().print(Text.assemble(("  not taken over: ", "yellow"), note))
+    if written.missing:
+        told = " ".join(f"--from {name}" for name in written.missing)
+        more = f"given before, and not this time: {told}; what it said is left out (--overwrite forgets it)"
+        out().print(Text.assemble(("  note: ", "yellow"), more))
     _tell_edited(written)
     failed = given["verify"] and _verified(folder, plan)
     if failed:
@@ -110,6 +115,7 @@ def _plan(system: str, app: str, given: dict[str, Any]) -> Any:
 
     found = loaded({}, given["chdir"])
     old = read(given["sources"]) if given["sources"] else Old()
+    old.note_paths(plans.name_of(app, given["name"]))
     certificates = old.certificates(given["domain"].lower())
     said = _pairs(given["environment"], "--env", "NAME=VALUE")
     return plans.make(

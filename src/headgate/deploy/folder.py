@@ -14,6 +14,8 @@ from headgate.deploy.texts import digest, text_of
 
 NEW: Final = ".new"
 _LINE: Final = re.compile(r"([0-9a-f]{64})  (.+)")
+_SOURCE: Final = "# --from "
+"""A line that names a file of the old deployment; sha256sum reads it as a comment."""
 
 
 @dataclass
@@ -26,9 +28,11 @@ class Written:
     """Files that somebody has edited, and that were left alone."""
     beside: list[str] = field(default_factory=list)
     """Of those the ones whose new version lies beside, as `<file>.new`: it says something else than the last one."""
+    missing: list[str] = field(default_factory=list)
+    """Files of the old deployment that the folder was made from before, and not this time."""
 
 
-def write(files: Iterable[File], folder: Path, overwrite: bool = False) -> Written:
+def write(files: Iterable[File], folder: Path, overwrite: bool = False, sources: Iterable[str] = ()) -> Written:
     """Write a deployment as a folder to be reviewed.
 
     A file that was edited there is kept, as dpkg and rpm keep configuration files. If what would be generated has
@@ -37,19 +41,23 @@ def write(files: Iterable[File], folder: Path, overwrite: bool = False) -> Writt
     Args:
         files: the deployment.
         folder: where.
-        overwrite: write edited files anew.
+        overwrite: write edited files anew, and forget what it was made from before.
+        sources: names of the old deployment's files that it is made from.
 
     Raises:
         ConfigError: the folder holds something that is no deployment, or cannot be written.
     """
     known = _known(folder)
-    done = Written()
+    names, before = list(dict.fromkeys(sources)), [] if overwrite else _sources(folder)
+    done = Written(missing=[name for name in before if name not in names])
     record: dict[str, str] = {}
     try:
         for file in files:
             _one(file, folder, known, record, done, overwrite)
         _clear(folder, known, record, done)
-        _write(folder / CHECKSUMS, "".join(f"{checksum}  {path}\n" for path, checksum in sorted(record.items())))
+        lines = [f"{_SOURCE}{name}\n" for name in sorted({*names, *before})]
+        lines += [f"{checksum}  {path}\n" for path, checksum in sorted(record.items())]
+        _write(folder / CHECKSUMS, "".join(lines))
     except OSError as exc:
         raise ConfigError(f"{exc.filename} cannot be written: {exc.strerror}.") from None
     return done
@@ -73,6 +81,11 @@ def _known(folder: Path) -> dict[str, str]:
 def _checksums(folder: Path) -> dict[str, str]:
     lines = (text_of(folder / CHECKSUMS) or "").splitlines()
     return {found.group(2): found.group(1) for line in lines if (found := _LINE.fullmatch(line))}
+
+
+def _sources(folder: Path) -> list[str]:
+    lines = (text_of(folder / CHECKSUMS) or "").splitlines()
+    return [line.removeprefix(_SOURCE) for line in lines if line.startswith(_SOURCE)]
 
 
 def _one(

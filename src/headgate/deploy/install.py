@@ -35,6 +35,8 @@ class Action(StrEnum):
     """What was there before comes back."""
     SPARE = "spare"
     """It is not ours, or somebody has edited it since; it is not touched without force."""
+    FORGET = "forget"
+    """What was there before is back already, by somebody's hand: it stays, and is ours no more."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def _forward(target: str, file: File, root: Path, record: Record, force: bool) -
             if known is not None
             else replace(step, action=Action.ADOPT, note=_ADOPTED)
         )
-    if known is None:
-        return _over_a_strangers(step, force)
+    if known is None or (digest(there) != known and _brought_back(target, digest(there), root, record)):
+        return _over_a_strangers(step, force, _copy(target, root, record))
     if digest(there) == known:
         return replace(step, action=Action.REPLACE)
     if force:
@@ -108,8 +110,9 @@ def _forward(target: str, file: File, root: Path, record: Record, force: bool) -
     return replace(step, action=Action.SPARE, note="ours, and edited since; --force replaces it")
 
 
-def _over_a_strangers(step: Step, force: bool) -> Step:
-    copy = _free_name(step.path)
+def _over_a_strangers(step: Step, force: bool, kept: Path | None) -> Step:
+    same = kept is not None and text_of(kept) == text_of(step.path)
+    copy = kept if kept is not None and same else _free_name(step.path)
     if force:
         return replace(step, action=Action.REPLACE, copy=copy, note=f"not ours; it is kept as {copy.name}")
     note = f"not ours; --force keeps it as {copy.name} and puts ours in its place"
@@ -128,11 +131,27 @@ def _same(one: Path, other: Path) -> bool:
     return os.path.samestat(one.lstat(), other.lstat())
 
 
+def _copy(target: str, root: Path, record: Record) -> Path | None:
+    """Where what was there before is kept; None when nothing was, or when the copy is gone."""
+    kept = record.before.get(target)
+    return below(root, kept) if kept is not None and os.path.lexists(below(root, kept)) else None
+
+
+def _brought_back(target: str, there: str, root: Path, record: Record) -> bool:
+    """Whether a file that is not as we wrote it is the one that was there before, copied or moved back by hand."""
+    if target not in record.before:
+        return False
+    return there == record.originals.get(target) or _copy(target, root, record) is None
+
+
 def _back(target: str, root: Path, record: Record, force: bool) -> Step:
     path, there = below(root, target), text_of(below(root, target))
-    kept = record.before.get(target)
-    copy = below(root, kept) if kept is not None and os.path.lexists(below(root, kept)) else None
-    if there is not None and digest(there) != record.files[target] and not force:
+    copy = _copy(target, root, record)
+    edited = there is not None and digest(there) != record.files[target]
+    if there is not None and edited and _brought_back(target, digest(there), root, record):
+        if copy is None:
+            return Step(Action.FORGET, path, note="not ours any more: its copy was moved back by hand; it stays")
+    elif edited and not force:
         otherwise = f"puts {copy.name} back" if copy is not None else "removes it"
         return Step(Action.SPARE, path, note=f"ours, and edited since; --force {otherwise}")
     if copy is not None:
@@ -160,14 +179,16 @@ def _done(planned: Iterable[Step], root: Path, record: Record) -> Iterator[None]
     """Take the steps; after each yield the record is to be saved."""
     for step in planned:
         target = target_of(step.path, root)
-        if step.action in (Action.REMOVE, Action.RESTORE):
-            _take_back(step)
-            record.files.pop(target, None)
-            record.before.pop(target, None)
+        if step.action in (Action.REMOVE, Action.RESTORE, Action.FORGET):
+            if step.action is not Action.FORGET:
+                _take_back(step)
+            for kept in (record.files, record.before, record.originals):
+                kept.pop(target, None)
         elif step.action is not Action.SPARE:
             if step.copy is not None:
                 _keep(step.path, step.copy)
                 record.before[target] = target_of(step.copy, root)
+                record.originals[target] = digest(text_of(step.copy) or "")
                 yield
             if step.action in (Action.CREATE, Action.REPLACE):
                 _place(step, root, record)

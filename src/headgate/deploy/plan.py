@@ -103,6 +103,11 @@ class Plan:
         return "headgate[flask]" if self.own_broker else "headgate[flask,redis]"
 
     @property
+    def extras(self) -> str:
+        """The same's extras, for an installation from the sources."""
+        return self.requirement.removeprefix("headgate")
+
+    @property
     def tls(self) -> tuple[tuple[str, str], ...]:
         """The certificates and keys that nginx reads."""
         folder = "/etc/pki/tls" if self.release.selinux else "/etc/ssl"
@@ -189,6 +194,11 @@ class Plan:
         return f"{percent}%"
 
 
+def name_of(app: str, name: str = "") -> str:
+    """The service's name: the one that was given, or that of the app's module."""
+    return name or re.sub(r"[^a-z0-9_-]", "-", app.partition(":")[0].rpartition(".")[2].lower())
+
+
 def make(
     app: str,
     domain: str,
@@ -209,7 +219,7 @@ def make(
         ConfigError: the app, the domain or the name cannot be used; a folder of static files is not absolute.
     """
     check(app)
-    chosen = name or re.sub(r"[^a-z0-9_-]", "-", app.partition(":")[0].rpartition(".")[2].lower())
+    chosen = name_of(app, name)
     if _NAME.fullmatch(chosen) is None or chosen in ("root", "nginx", "headgate"):
         raise ConfigError(
             f"{chosen!r} cannot be the name of the service: small letters, digits, - and _, a letter first, at most "

@@ -23,6 +23,8 @@ class Record:
     """Ours → checksum of what we wrote."""
     before: dict[str, str] = field(default_factory=dict)
     """A file that was there before and was not ours → where it is kept."""
+    originals: dict[str, str] = field(default_factory=dict)
+    """The same → its checksum, by which it is known again when somebody has brought it back by hand."""
     folders: list[str] = field(default_factory=list)
     """Folders that were made for our files."""
 

@@ -19,6 +19,11 @@ from headgate.readers.value import Value, seconds
 _SECRET: Final = re.compile("SECRET|PASS|TOKEN|KEY|CREDENTIAL|DATABASE_UR[IL]|DSN", re.IGNORECASE)
 _IN_ADDRESS: Final = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 """A password within an address."""
+_FILE: Final = re.compile(r"(?:sqlite(?:\+\w+)?:///|file:(?://)?)?(/[^\s:?]+)(?:\?.*)?")
+"""An absolute path, or SQLite's address of one."""
+_READ_ONLY: Final = ("/usr/", "/etc/", "/bin/", "/lib/", "/lib64/", "/dev/", "/proc/", "/sys/")
+"""Folders of which an app's variable names what is read, not written."""
+_PATHS: Final = ("PATH", "VIRTUAL_ENV", "PYTHONPATH")
 _PLAIN_PATH: Final = re.compile(r"[^\s\"'\\$;{}#:]+")
 """What nginx reads as a file without quotes: no variable, no `data:`, no key of an engine."""
 _NGINX: Final = PurePosixPath("/etc/nginx")
@@ -87,6 +92,17 @@ class Old:
     static: dict[str, str] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    paths: list[tuple[Place, str, str]] = field(default_factory=list)
+    """Variables that name a file or a folder: where, the variable, the path."""
+
+    def note_paths(self, name: str) -> None:
+        """Note those that name what the service of that name may not write."""
+        for place, variable, path in self.paths:
+            if not f"{path}/".startswith((f"/var/lib/{name}/", "/tmp/", "/var/tmp/")):
+                self.notes.append(
+                    f"{place}: {variable} names {path}, which the service may not write: move it to /var/lib/{name}, "
+                    "or add ReadWritePaths= and a file context"
+                )
 
     def certificates(self, domain: str) -> tuple[tuple[str, str], ...]:
         """The certificates and keys of the site that serves the domain; the only ones there are, whatever their site's
@@ -143,6 +159,11 @@ def _unit(old: Old, unit: units.Unit) -> None:
         else:
             old.notes.append(f"{server.place}: {server.kind} workers; make their functions jobs, or keep them beside")
     for name, value in unit.environment().items():
+        named = _FILE.fullmatch(value.text.replace("%%", "%"))
+        # A secret may begin with a slash by chance, and must not be told.
+        told = name not in _PATHS and (not _SECRET.search(name) or "://" in value.text)
+        if named and told and not named[1].startswith(_READ_ONLY):
+            old.paths.append((value.place, name, named[1]))
         if _SECRET.search(name) or _IN_ADDRESS.search(value.text):
             old.secrets = (*old.secrets, name.lower())
             old.notes.append(
