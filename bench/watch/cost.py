@@ -1,6 +1,8 @@
-"""The cost of a detector: CPU time per message with it and without it, turn and turn about.
+"""The cost of a detector: CPU time per message with it and without it.
 
-The watch is turned on and off in one process. A peer's detector runs in a process of its own beside one without it.
+A machine's speed changes from one moment to the next by more than a detector costs. So two servers are served a few
+messages each in turn, and only what the one needs beside the other counts. The watch is turned on and off in one of
+the two; a peer's detector is on all the time.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,7 +26,9 @@ from tests.support.wait import until
 OURS = "ours"
 BATCH = 0.3
 """Seconds: several looks of the watchdog fall into each batch."""
-FEWEST = 200
+TURN = 0.004
+"""Seconds for which one server is served before it is the other's turn."""
+TRIAL = 200
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Server:
         self._path = str(path)
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[socket.socket]:
+    def connected(self) -> Iterator[socket.socket]:
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         until(lambda: client.connect_ex(self._path) == 0, "the echo server")
         with client:
@@ -67,18 +71,16 @@ class Server:
 
     def turn(self, on: bool) -> None:
         """Turn the watch on or off."""
-        with self._connected() as client:
+        with self.connected() as client:
             client.sendall(ON if on else OFF)
             client.recv(4096)
 
-    def batch(self, count: int) -> float:
-        """µs of CPU per message over so many messages."""
-        with self._connected() as client:
-            for _ in range(count):
-                client.sendall(b"hello\n")
-                client.recv(4096)
-            client.sendall(END)
-            return int(client.recv(4096)) / 1000 / count
+    def serve(self, count: int) -> float:
+        """Let it answer so many messages; returns seconds."""
+        with self.connected() as client:
+            since = time.monotonic()
+            _send(client, count)
+            return time.monotonic() - since
 
     def usage(self) -> tuple[float, int]:
         """CPU seconds so far, and bytes of memory: its own, and its share of what it shares (PSS)."""
@@ -118,31 +120,43 @@ def apart(*served: Server) -> Iterator[None]:
 
 
 def per_message(peer: Peer, kind: str, detector: str, micros: float, pairs: int) -> Cost:
-    """Measure: pairs of batches, in alternating order."""
-    with servers(peer, kind, micros, *([OURS] if detector == OURS else ["", detector])) as served, apart(*served):
-        plain, other = served[0], served[-1]
-
-        def measured(on: bool) -> float:
-            if detector == OURS:
-                plain.turn(on)
-            return (other if on else plain).batch(count)
-
-        count = _count(plain.batch)
-        measured(False), measured(True)
+    """Measure a detector; `pairs` batches with it and as many without."""
+    with servers(peer, kind, micros, "", detector) as (plain, other), apart(plain, other):
+        plain.serve(TRIAL), other.serve(TRIAL)
+        size = max(1, int(TURN / plain.serve(TRIAL) * TRIAL))
         shares, costs = [], []
         for number in range(pairs):
-            found = {on: measured(on) for on in (number % 2 == 0, number % 2 == 1)}
-            shares.append(found[True] / found[False] - 1)
-            costs.append(found[False])
+            found = {}
+            for on in (number % 2 == 0, number % 2 == 1):
+                if detector == OURS:
+                    other.turn(on)
+                mine, reference = side_by_side(other, plain, size)
+                found[on] = mine / reference
+                costs.append(reference)
+            shares.append(found[True] / found[False] - 1 if detector == OURS else sum(found.values()) / 2 - 1)
         return Cost(median(costs), median(shares), _error(shares), pairs)
 
 
-def _count(batch: Callable[[int], float]) -> int:
-    """How many messages make a batch."""
-    batch(FEWEST)
-    since = time.monotonic()
-    batch(FEWEST)
-    return max(FEWEST, int(FEWEST * BATCH / (time.monotonic() - since)))
+def side_by_side(one: Server, two: Server, size: int) -> tuple[float, float]:
+    """µs of CPU per message of two servers that are served `size` messages each in turn."""
+    turns = int(BATCH / TURN)
+    with one.connected() as first, two.connected() as second:
+        for number in range(turns):
+            for client in (first, second) if number % 2 else (second, first):
+                _send(client, size)
+        return _used(first) / size / turns, _used(second) / size / turns
+
+
+def _send(client: socket.socket, count: int) -> None:
+    for _ in range(count):
+        client.sendall(b"hello\n")
+        client.recv(4096)
+
+
+def _used(client: socket.socket) -> float:
+    """µs of CPU that the server says it has used for this connection."""
+    client.sendall(END)
+    return int(client.recv(4096)) / 1000
 
 
 def _error(shares: list[float]) -> float:
@@ -154,7 +168,7 @@ def _error(shares: list[float]) -> float:
 def at_rest(peer: Peer, kind: str, seconds: float) -> tuple[float, float]:
     """What the watch takes of a process with nothing to do: share of one CPU, and MB of memory."""
     with servers(peer, kind, 0, "", "", watched=True) as (plain, other):
-        plain.batch(50), other.batch(50)
+        plain.serve(TRIAL), other.serve(TRIAL)
         before = [each.usage() for each in (plain, other)]
         time.sleep(seconds)
         after = [each.usage() for each in (plain, other)]

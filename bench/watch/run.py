@@ -16,7 +16,7 @@ from tests.watch import blocks
 ENVIRONMENT = named("watch")
 KINDS = ("asyncio", "uvloop", "eventlet", "gevent")
 WORK = 100.0
-PAIRS, PEERS_PAIRS, REST = 60, 16, 12.0
+PAIRS, PEERS_PAIRS, REST = 40, 10, 12.0
 BARE_BAR, WORK_BAR, IDLE_BAR, MEMORY_BAR = 0.04, 0.01, 0.005, 3.0
 
 
@@ -50,9 +50,9 @@ def _result(
             "matrix: 19 kinds of blocking calls of 0.25 s and more on each kind of loop (`tests/watch/blocks.py`);"
             " threshold 100 ms",
             "found: it said anything of the block; named: what it said has the function that blocked in it",
-            f"cost: CPU time per message of an echo server, {pairs} pairs of batches with and without, turn about; the"
-            " median of the pairs, ± where the true one is with 95 % probability. The watch is turned on and off in one"
-            " process, since two differ by more than it costs; each peer's detector has a process of its own",
+            f"cost: CPU time per message of an echo server beside another one, served in turn; {pairs} pairs of batches"
+            " with and without the watch, which is turned on and off in the one process; median ± 95 % of the true one."
+            " A peer's detector is on in a process of its own, whose cost differs by some percent of itself",
         ],
         tables=[_found_table(ours, peers), _cost_table(bare, worked, rests)],
         ratios=_ratios(bare, worked, rests, ours, peers),
