@@ -48,6 +48,8 @@ def process(pid: int, command: str, **files: str) -> Files:
 GUNICORN: Final = "/opt/shop/venv/bin/gunicorn app:app"
 OS10: Final = {"root/etc/os-release": 'ID="rhel"\nVERSION_ID="10.1"\n'}
 OS9: Final = {"root/etc/os-release": 'ID="rhel"\nVERSION_ID="9.6"\n'}
+DESK: Final = "@sock.route('/ws')\ndef desk(ws):\n    clients.add(ws)\n    ws.receive()\n"
+TELL: Final = "def tell():\n    for client in list(clients):\n        client.send('new')\n"
 
 HITS_AND_MISSES: Final[dict[str, tuple[Files, Files]]] = {
     "psycopg3-eventlet": (
@@ -311,6 +313,10 @@ HITS_AND_MISSES: Final[dict[str, tuple[Files, Files]]] = {
     "blocking-in-async": (
         {"app.py": "import time\nasync def handler():\n    time.sleep(1)\n"},
         {"app.py": "import asyncio, time\nasync def handler():\n    await asyncio.to_thread(time.sleep, 1)\n"},
+    ),
+    "shared-in-memory": (
+        {"app.py": f"{SOCK}clients = set()\n{DESK}{TELL}@app.post('/orders')\ndef new():\n    tell()\n    return ''\n"},
+        {"app.py": f"{SOCK}PRICES = {{'tea': 3}}\n{DESK.replace('clients', 'PRICES').replace('.add(ws)', '.get(ws)')}"},
     ),
     "debug-on": (
         {"app.py": "from flask import Flask\napp = Flask(__name__)\napp.run(debug=True)\n"},

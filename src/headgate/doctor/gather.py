@@ -216,10 +216,10 @@ def _installs(case: Case, file: Path, shown: str) -> None:
 
 
 def _know(case: Case, found: Iterable[packages.Package]) -> None:
-    """An exact version tells more than a least one, and any more than none."""
+    """Of two words on a package, the one that tells more."""
     for package in found:
         known = case.packages.get(package.name)
-        if known is None or (not known.version and package.version) or (known.least and not package.least):
+        if known is None or package.tells > known.tells:
             case.packages[package.name] = package
 
 

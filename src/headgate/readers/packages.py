@@ -11,22 +11,44 @@ from typing import Final
 
 from headgate.readers.place import Place
 
-_LINE: Final = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*(?:(==|>=|~=)\s*([\w.]+))?")
+_LINE: Final = re.compile(r"^\s*([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?([^;#@]*)")
+"""A name, and what is said of its version; markers, comments and addresses come after."""
+_SAID: Final = re.compile(r"(===?|~=|!=|<=|>=|<|>)\s*([\w.]+)")
 
 
 @dataclass(frozen=True)
 class Package:
-    """A distribution. `version` is empty where none is named; `least` says that a later one may be installed."""
+    """A distribution.
+
+    Args:
+        name: as the index compares it.
+        version: the one that is named, or the least; empty where there is none.
+        least: whether a later one may be installed.
+        place: where that is said.
+        bound: the highest major version that may be installed; None where nothing is said.
+        said: what is said of the version, as it stands.
+    """
 
     name: str
     version: str
     least: bool
     place: Place
+    bound: int | None = None
+    said: str = ""
 
     @property
     def major(self) -> int | None:
-        found = re.match(r"\d+", self.version)
-        return int(found.group()) if found else None
+        return _numbers(self.version)[0] if _numbers(self.version) else None
+
+    @property
+    def most(self) -> int | None:
+        """The highest major version that may be installed; None for any."""
+        return self.bound if self.least else self.major
+
+    @property
+    def tells(self) -> tuple[bool, int]:
+        """How much is known of its version: an exact one is more than a bound, and that more than none."""
+        return not self.least, bool(self.version) + (self.bound is not None)
 
 
 def normal(name: str) -> str:
@@ -69,4 +91,24 @@ def installed(site: Path, shown: str) -> Iterator[Package]:
 def _package(text: str, place: Place) -> Iterator[Package]:
     found = _LINE.match(text)
     if found:
-        yield Package(normal(found.group(1)), found.group(3) or "", found.group(2) != "==", place)
+        said: list[tuple[str, str]] = _SAID.findall(found.group(2))
+        exact = [version for sign, version in said if sign in ("==", "===")]
+        least = [version for sign, version in said if sign in (">=", ">", "~=")]
+        bounds = [bound for sign, version in said if (bound := _bound(sign, version)) is not None]
+        version = next(iter((*exact, *least)), "")
+        text = ",".join(f"{sign}{version}" for sign, version in said)
+        yield Package(normal(found.group(1)), version, not exact, place, min(bounds, default=None), text)
+
+
+def _bound(sign: str, version: str) -> int | None:
+    """The highest major version that one clause allows."""
+    numbers = _numbers(version)
+    if not numbers or sign not in ("<", "<=", "~="):
+        return None
+    return numbers[0] - 1 if sign == "<" and not any(numbers[1:]) else numbers[0]
+
+
+def _numbers(version: str) -> list[int]:
+    """The release's numbers, without what follows them."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return [int(number) for number in found.group().split(".")] if found else []

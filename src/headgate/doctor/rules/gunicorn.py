@@ -31,13 +31,13 @@ _THREAD_STARTS: Final = (
 )
 def eventlet_worker(case: Case) -> Iterator[Finding]:
     package = case.packages.get("gunicorn")
-    if package is not None and package.major is not None and package.major < 26 and not package.least:
+    if package is not None and package.most is not None and package.most < 26:
         return
     for server in case.web("gunicorn"):
         if server.worker_class == "eventlet":
-            known = (
-                f"gunicorn {package.version}" if package is not None and package.version else "gunicorn without a pin"
-            )
+            known = "gunicorn without a pin"
+            if package is not None and (package.version or package.said):
+                known = f"gunicorn {package.version}" if package.version else f"gunicorn{package.said}"
             places = (server.where("worker_class"), *((package.place,) if package is not None else ()))
             yield Finding("gunicorn-eventlet", f"the eventlet worker with {known}", places)
 
