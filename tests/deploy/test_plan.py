@@ -240,7 +240,8 @@ def test_both_services_find_the_secret_whichever_starts_first() -> None:
 
 def test_the_readme_makes_what_its_lines_need() -> None:
     redis = files(make("shop:app", "a.example", release("el9"), Settings(broker="redis://queue:6379/0")))["README.md"]
-    assert "pip install 'headgate[flask,redis]'" in redis
+    assert "pip install 'HEADGATE[flask,redis]'" in redis
+    assert "dnf module enable -y nginx:1.24 redis:7  #" in redis
     assert redis.index("mkdir -p /opt/shop/app") < redis.index("rsync -a")
     old = files(plan("el8", secrets=("database_url",)))["README.md"]
     assert "install -m 600 /dev/stdin /etc/shop/environment  # type a line for each, as DATABASE_URL=" in old
@@ -249,6 +250,12 @@ def test_the_readme_makes_what_its_lines_need() -> None:
     assert "install -m 600 /dev/stdin /etc/shop/credentials/database_url" in new
     assert 'os.environ["CREDENTIALS_DIRECTORY"] + "/database_url"' in new
     assert "systemctl disable --now shop-backup.timer shop-jobs.service shop-web.service shop.socket" in new
+    assert "dnf module enable -y nginx:1.24  #" in new
+    assert "redis" not in new.lower()
+    assert "dnf module" not in files(plan("el10"))["README.md"]
+    assert "The app's folder is read-only; what the app writes belongs into /var/lib/shop." in new
+    assert "\n/opt/shop/venv/bin/headgate deploy el9 --uninstall --name shop --root /\n" in new
+    assert "/etc/shop/credentials with its secrets" in new
 
 
 def test_what_somebody_has_set_counts_more_than_the_old_deployment(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ class Release:
         firewalld: whether its firewall is firewalld.
         crypto_policy: whether OpenSSL follows the system's policy by the cipher string PROFILE=SYSTEM.
         install: the command that installs packages.
+        streams: the module streams that nginx comes from, and its Redis.
+        queue_note: what an operator has to know of its Redis, where one is used.
         note: what an operator has to know of it.
     """
 
@@ -42,6 +44,8 @@ class Release:
     firewalld: bool
     crypto_policy: bool
     install: str
+    streams: tuple[str, ...] = ()
+    queue_note: str = ""
     note: str = ""
 
     @property
@@ -69,7 +73,7 @@ _EL9: Final = Release(
     firewalld=True,
     crypto_policy=True,
     install="dnf install -y",
-    note="nginx 1.24 and Redis 7 come from module streams: dnf module enable nginx:1.24 redis:7.",
+    streams=("nginx:1.24", "redis:7"),
 )
 _DEBIAN12: Final = Release(
     key="debian12",
@@ -95,8 +99,8 @@ RELEASES: Final[dict[str, Release]] = {
             title="RHEL 8.10",
             systemd=239,
             unified=False,
-            note="nginx and Redis come from module streams: dnf module enable nginx:1.24 redis:6. Control groups are "
-            "v1: IOWeight holds only after a boot with systemd.unified_cgroup_hierarchy=1.",
+            streams=("nginx:1.24", "redis:6"),
+            note="Control groups are v1: IOWeight holds only after a boot with systemd.unified_cgroup_hierarchy=1.",
         ),
         _EL9,
         replace(
@@ -107,7 +111,8 @@ RELEASES: Final[dict[str, Release]] = {
             nginx=(1, 26),
             python_package="python3 python3-pip",
             queue="valkey",
-            note="There is no redis package: Valkey has taken its place, with the same protocol.",
+            streams=(),
+            queue_note="There is no redis package: Valkey has taken its place, with the same protocol.",
         ),
         _DEBIAN12,
         replace(_DEBIAN12, key="debian13", title="Debian 13", systemd=257, nginx=(1, 26), python="python3.13"),

@@ -9,6 +9,7 @@ import importlib.abc
 import importlib.machinery
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -82,7 +83,13 @@ class _Loader(importlib.abc.Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
+        if module.__name__ == "eventlet":
+            # Its own deprecation, of which it tells whoever imports it: that would be this line, and not the app's.
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+                self._loader.exec_module(module)
+        else:
+            self._loader.exec_module(module)
         self._meet(module)
 
     def __getattr__(self, name: str) -> Any:  # get_data and the like, which resources are read with
@@ -137,7 +144,9 @@ _HOSTED: dict[str, Callable[[ModuleType], None]] = {
 
 def _unpatched(what: str) -> Callable[..., bool]:
     def ignored(*_args: Any, **_kwargs: Any) -> bool:
-        _tell(what, f"{what} is left out: handlers run on real threads here, and sockets are the gateway's")
+        caller = sys._getframe(1)
+        where = f"{caller.f_code.co_filename}:{caller.f_lineno}"
+        _tell(what, f"{what} is left out ({where}): handlers run on real threads here, and sockets are the gateway's")
         return True
 
     return ignored
