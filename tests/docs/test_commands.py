@@ -28,6 +28,8 @@ OTHERS = {
     "cd",
     "celery",
     "cp",
+    "dnf",
+    "firewall-cmd",
     "curl",
     "export",
     "journalctl",
@@ -37,7 +39,9 @@ OTHERS = {
     "pip",
     "python",
     "python3",
+    "python3.12",
     "rq",
+    "semodule",
     "systemctl",
     "touch",
     "until",
@@ -69,7 +73,7 @@ def test_commands_exist(block: Block) -> None:
 
 
 def check(words: list[str], where: str) -> None:
-    program = words[0].removeprefix(".venv/bin/")
+    program = re.sub(r"^(?:.*/)?\.?venv/bin/", "", words[0])
     if program == "headgate":
         check_headgate(words[1:], where)
     elif program == "make":
