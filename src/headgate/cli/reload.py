@@ -19,8 +19,9 @@ from headgate.supervisor.control import Question
 def reload(data: str | None, gateways: bool, chdir: str | None) -> None:
     """Start a new generation of app and job workers and let the old one finish its work.
 
-    No socket is closed; with --gateways, after an upgrade of Headgate itself, the old gateways ask their clients to
-    connect again (close code 1012), some at a time, over the setting move_timeout. When the new code does not start,
+    Sockets stay open, but for loops (flask-sock, ASGI), which keep the old code and are closed with 1012 when
+    reload_timeout is over. With --gateways, after an upgrade of Headgate itself, the old gateways ask their clients
+    to connect again (close code 1012), some at a time, over the setting move_timeout. When the new code does not start,
     the old goes on serving, the reason is shown and the exit code is 1. Settings are read at the start alone:
     changing them takes a new `headgate run`.
     """
