@@ -8,8 +8,12 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
+from headgate.gateway.connection import Connection
 from headgate.gateway.httpproto import HttpProtocol
+from headgate.gateway.wire import Wire
 from headgate.link.messages import Bounce, Cancel, Chunk, Credit, Draining, Fail, Head, Request
 from headgate.link.session import PIECE
 from tests.process.gateway_rig import FakeWorker, Rig, quick, until
@@ -481,19 +485,35 @@ async def test_with_lanes_off_a_worker_is_never_told_that_a_handler_is_slow() ->
         assert (await get(rig, "/-/ready")).status_code == 200
 
 
-def connections() -> int:
-    """Connections of which anything is left in memory."""
-    return sum(isinstance(one, HttpProtocol) for one in gc.get_objects())
+def left() -> list[str]:
+    """What is in memory of connections, open ones and such as have ended."""
+    return [type(one).__name__ for one in gc.get_objects() if issubclass(type(one), HttpProtocol | Wire | Connection)]
 
 
-async def test_a_connection_that_has_ended_does_not_wait_for_the_garbage_collector() -> None:
+@pytest.mark.parametrize("how", ["request", "closed", "aborted", "refused"])
+async def test_a_connection_that_has_ended_does_not_wait_for_the_garbage_collector(how: str) -> None:
+    async def once(rig: Rig) -> None:
+        if how == "request":
+            assert (await get(rig)).text == "ok"
+        elif how == "refused":
+            with pytest.raises(InvalidStatus):
+                await connect(f"{rig.ws_url}/-/none")
+        else:
+            async with connect(f"{rig.ws_url}/ws") as sock:
+                await sock.send("hello")
+                assert await sock.recv() == "hello"
+                if how == "aborted":
+                    sock.transport.abort()
+
     async with Rig() as rig:
         await rig.worker()
+        await once(rig)
+        await until(lambda: not rig.gateway.app.connections, "nobody is connected")
         gc.collect()
         gc.disable()  # the gateway's comes after tens of thousands of objects only
         try:
-            for _ in range(20):
-                assert (await get(rig)).text == "ok"
-            await until(lambda: connections() <= 1, "connections that have ended are gone")
+            for _ in range(10):
+                await once(rig)
+            await until(lambda: not left(), "connections that have ended are gone")
         finally:
             gc.enable()

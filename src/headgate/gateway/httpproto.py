@@ -139,11 +139,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _let_go(self) -> None:
         """Give up what refers back to this connection: it need not wait for the collector, which comes seldom here."""
-        if self.cycle is not None and self.cycle.response_complete:
-            scope = cast(dict[str, Any], self.cycle.scope)
-            for key in (GONE, CUT, REFUSE, CORK):
-                scope.pop(key, None)
-            self.cycle = cast(RequestResponseCycle, None)
+        if self._busy():
+            return
+        scopes = [self.scope, self.cycle.scope] if self.cycle is not None else [self.scope]
+        for scope in (cast("dict[str, Any] | None", one) for one in scopes):
+            for key in (GONE, CUT, REFUSE, CORK) if scope is not None else ():
+                cast(dict[str, Any], scope).pop(key, None)
+        self.cycle = cast(RequestResponseCycle, None)
 
     def leave(self) -> None:
         """Count the connection no more (once): it is gone, or a WebSocket."""
@@ -372,6 +374,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.upgraded = True
         self.head_since = None
         self.front.upgrade(self, self.url, self.headers)
+        self.parser = cast(httptools.HttpRequestParser, None)  # what comes from here on is the handshake's
+        self._let_go()
 
 
 _MALFORMED: Final = page(400, "malformed", "This is no valid HTTP/1.1 request. Check what the client sends.")

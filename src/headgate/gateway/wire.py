@@ -50,6 +50,19 @@ class Peer(Protocol):
         """Called once: the client closed, broke the protocol or is gone, or `close` was called."""
 
 
+class _Nobody:
+    """In a peer's place: of a WebSocket that is turned away, or gone."""
+
+    def message(self, data: str | bytes) -> None: ...
+
+    def writable(self) -> None: ...
+
+    def ended(self, code: int, reason: str) -> None: ...
+
+
+NOBODY: Final = _Nobody()
+
+
 def new_protocol(max_message: int, deflate: Deflate | None = None) -> ServerProtocol:
     """The sans-I/O state of one connection.
 
@@ -256,6 +269,9 @@ class Wire(asyncio.Protocol):
             self._close_timer = None
         self._end(codes.ABNORMAL, "")
         self._on_lost(self)
+        # What refers back to this wire is given up: it need not wait for the collector, which comes seldom here.
+        self.peer = NOBODY
+        self._proto.parser.close()
 
     def _too_much(self, size: int) -> bool:
         """Whether what came after the end is to be dropped; a flood is not even read."""

@@ -22,7 +22,7 @@ from headgate.gateway.socketio.polling import VERSIONS
 from headgate.gateway.socketio.session import Session
 from headgate.gateway.socketio.sessions import Sessions
 from headgate.gateway.web import Web
-from headgate.gateway.wire import Wire, new_protocol, text_frame
+from headgate.gateway.wire import NOBODY, Wire, new_protocol, text_frame
 from headgate.link.messages import Accept
 from headgate.link.socketio import SioServer
 
@@ -107,7 +107,7 @@ class Endpoint:
             transport.write(first)
         transport.set_protocol(wire)
         if not begin(wire):
-            wire.peer = _NOBODY
+            wire.peer = NOBODY
             wire.close(codes.BAD_DATA, "this session has a WebSocket already")
         if early := handshake.early():
             wire.data_received(early)
@@ -211,15 +211,4 @@ class _Host:
         """Nothing was counted."""
 
 
-class _Nobody:
-    """The peer of a WebSocket that is turned away."""
-
-    def message(self, data: str | bytes) -> None: ...
-
-    def writable(self) -> None: ...
-
-    def ended(self, code: int, reason: str) -> None: ...
-
-
-_NOBODY: Final = _Nobody()
 _UNKNOWN: Final = page(400, "unknown_session", "There is no session of this sid that can be upgraded.")
