@@ -98,13 +98,18 @@ class Ledger:
 
     def reckon(self) -> None:
         """Nothing acknowledged is lost; streams are in order; no lease is left."""
-        until(self._quiet, "all work is done", seconds=120, every=0.1)
+        ran, quiet = -1, False
+        while not quiet and len(self.crew.ledger()) > ran:  # what is left may be much; it must not stand still
+            ran, end = len(self.crew.ledger()), time.monotonic() + 120
+            while not (quiet := self._quiet()) and time.monotonic() < end:
+                time.sleep(0.1)
+        assert quiet, "work is left, and none was done for 120 s"
         for told in self.crew.folder.glob("acknowledged-*"):
             # Its last line may be torn: the producer was killed.
             whole = [line.split() for line in told.read_text().splitlines(keepends=True) if line.endswith("\n")]
             self.acknowledged |= dict(whole)
-        ran = Counter(self.crew.ledger())
-        lost = [line for line in self.acknowledged if line not in ran]
+        counted = Counter(self.crew.ledger())
+        lost = [line for line in self.acknowledged if line not in counted]
         assert lost == [], f"{len(lost)} of {len(self.acknowledged)} acknowledged jobs never ran: {lost[:5]}"
         for line, job_id in self.acknowledged.items():
             record = self.crew.bridge.get(job_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +19,7 @@ def patch(module: ModuleType, watch: Watch) -> None:
         return
 
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        leave = _enter(self, watch)
+        leave = enter(self, watch)
         try:
             return original(self, *args, **kwargs)
         finally:
@@ -29,7 +30,8 @@ def patch(module: ModuleType, watch: Watch) -> None:
     watch.undo.append(lambda: setattr(kind, "run", original))
 
 
-def _enter(hub: Any, watch: Watch) -> Any:
+def enter(hub: Any, watch: Watch) -> Callable[[], None]:
+    """Watch a hub on this thread from now on; returns what ends it."""
     if not hasattr(hub, "do_poll"):
         return _nothing
     line = watch.line("eventlet")

@@ -19,7 +19,7 @@ def patch(module: ModuleType, watch: Watch) -> None:
         return
 
     def run(self: Any) -> Any:
-        leave = _enter(self, watch)
+        leave = enter(self, watch)
         try:
             return original(self)
         finally:
@@ -30,7 +30,8 @@ def patch(module: ModuleType, watch: Watch) -> None:
     watch.undo.append(lambda: setattr(kind, "run", original))
 
 
-def _enter(hub: Any, watch: Watch) -> Callable[[], None]:
+def enter(hub: Any, watch: Watch) -> Callable[[], None]:
+    """Watch a hub on this thread from now on; returns what ends it."""
     watcher = hub.loop.async_(ref=False)
     line: PingedLine | None = watch.pinged_line("gevent", watcher.send)
     if line is None:
