@@ -11,7 +11,7 @@ from headgate.watch.accounts import used
 from headgate.watch.board import Board
 from headgate.watch.line import Line, PingedLine
 from headgate.watch.machine import Reading, Thread
-from headgate.watch.native import MS
+from headgate.watch.native import MS, SECOND
 from headgate.watch.stall import OpenStall
 from headgate.watch.watchdog import Rules
 
@@ -41,7 +41,7 @@ def test_whenever_a_stall_begins_it_is_looked_at_in_its_second_half(
     begin = START + offset * MS
     ages = []
     while now < begin + RULES.limit:
-        seen.cells[seen.at] = begin if begin <= now else 0
+        seen.stamps[seen.at] = begin / SECOND if begin <= now else 0.0
         now += min(RULES.rest, seen.pause(now, RULES.tick))
         ages.append(now - begin)
     assert any(RULES.limit // 2 <= age <= RULES.limit - RULES.tick for age in ages), "one tick late is early enough"
@@ -51,7 +51,7 @@ def test_a_stall_is_sampled_at_every_tick_and_a_begin_without_a_stamp_is_known_t
     blocked, asked = line(board), pinged(board)
     assert blocked.pause(START, RULES.tick) == RULES.rest == 75 * MS
     assert asked.pause(START, RULES.tick) // 2 == 20 * MS
-    blocked.cells[blocked.at] = START
+    blocked.stamps[blocked.at] = START / SECOND
     blocked.open = OpenStall(blocked, START)
     assert blocked.pause(START + RULES.limit, RULES.tick) == RULES.tick
     assert Rules(rests=False).rest == RULES.tick
@@ -78,9 +78,9 @@ def test_a_line_rests_only_while_it_waits_and_its_thread_has_not_run(board: Boar
         parked.last = parked.thread.read(START)
         assert parked.rests(START + MS)
         assert parked.last.at == START + MS
-        parked.cells[parked.at] = START
+        parked.stamps[parked.at] = START / SECOND
         assert not parked.rests(START + MS), "it is busy, though its thread sleeps"
-        parked.cells[parked.at] = 0
+        parked.stamps[parked.at] = 0.0
         turned.clear()
         turn.set()
         assert turned.wait(30)

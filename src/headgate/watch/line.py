@@ -24,7 +24,7 @@ from headgate.watch.board import (
     write_text,
 )
 from headgate.watch.machine import Reading, Thread
-from headgate.watch.native import clock, get_ident, get_native_id
+from headgate.watch.native import SECOND, clock, get_ident, get_native_id, moment, nanoseconds
 
 if TYPE_CHECKING:
     from headgate.watch.stall import OpenStall
@@ -80,7 +80,7 @@ class Line:
         at = board.row()
         if at is None:
             raise OverflowError("all rows of the board are taken")
-        self.at, self.cells = at, board.cells
+        self.at, self.cells, self.stamps = at, board.cells, board.stamps
         cells = self.cells
         cells[at + R_TID], cells[at + R_KIND] = self.thread.tid, KINDS.index(self.kind)
         cells[at + R_LIMIT] = self.limit
@@ -109,7 +109,7 @@ class Line:
     def rests(self, now: int) -> bool:
         """Whether it waited at the last look and its thread has not run since: nothing can have happened to it."""
         last = self.last
-        if last is None or not last.cpu or self.cells[self.at] or self.closed or self.thread.cpu() != last.cpu:
+        if last is None or not last.cpu or self.stamps[self.at] or self.closed or self.thread.cpu() != last.cpu:
             return False
         self.last = Reading(now, last.cpu, last.queued)
         return True
@@ -128,21 +128,21 @@ class Line:
 
     def busy(self) -> None:
         """Stamp: it has begun something."""
-        self.cells[self.at] = clock()
+        self.stamps[self.at] = moment()
 
     def idle(self) -> None:
         """Stamp: it waits for something to do. A stretch over the limit is noted."""
-        cells, at = self.cells, self.at
-        since = cells[at]
+        stamps, at = self.stamps, self.at
+        since = stamps[at]
         if since:
-            now = clock()
-            if now - since > self.limit:
-                self.ended.append((since, now))
-            cells[at] = 0
+            now = moment()
+            if (now - since) * SECOND > self.limit:
+                self.ended.append((nanoseconds(since), nanoseconds(now)))
+            stamps[at] = 0.0
 
     def since(self) -> int:
-        """Since when it has been busy, 0 when it is not."""
-        return 0 if self.closed else int(self.cells[self.at + R_SINCE])
+        """Since when it has been busy, ns; 0 when it is not."""
+        return 0 if self.closed else nanoseconds(self.stamps[self.at + R_SINCE])
 
     def count(self, length: int) -> None:
         """Note an incident for those who look at the board."""
@@ -195,9 +195,9 @@ class PingedLine(Line):
             if not self._asked:
                 self.idle()
             return
-        cells, at = self.cells, self.at
-        if not cells[at]:
-            cells[at] = max(guess, self._proof)
+        stamps, at = self.stamps, self.at
+        if not stamps[at]:
+            stamps[at] = max(guess, self._proof) / SECOND
             self.uncertain = margin
         if not self._asked:
             self._asked, self.asking = now, 1

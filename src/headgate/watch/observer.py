@@ -96,7 +96,7 @@ class Observer:
         """pid → what can be seen of it ("py-spy", "refused", …), and why not more."""
         found = {}
         for each in list(self._observed.values()):
-            found[each.view.pid] = (SIGHTS[each.view.cells[H_SIGHT]], each.problem)
+            found[each.view.pid] = (SIGHTS[each.view.live[H_SIGHT]], each.problem)
         return found
 
     def _run(self) -> None:
@@ -135,7 +135,7 @@ class Observer:
             self._foreign.add(entry)
 
     def _gone(self, each: Observed) -> None:
-        self.gone[each.view.pid] = (SIGHTS[each.view.cells[H_SIGHT]], each.problem)
+        self.gone[each.view.pid] = (SIGHTS[each.view.live[H_SIGHT]], each.problem)
         if each.looking is not None:
             each.looking.join(1.0)
         if not each.view.alive():
@@ -147,7 +147,7 @@ class Observer:
         each.view.close()
 
     def _turn(self, each: Observed, now: int, *, late: bool) -> None:
-        cells = each.view.cells
+        cells = each.view.live
         cells[H_OBSERVER] = now
         beat = cells[H_BEAT]
         if not beat or (each.looking is not None and each.looking.is_alive()):
@@ -164,12 +164,12 @@ class Observer:
 
     def _begin(self, each: Observed) -> None:
         """Read the process on a thread: others' stalls go on meanwhile."""
-        each.view.cells[H_DUMPING] = clock()
+        each.view.live[H_DUMPING] = clock()
         each.looking = threading.Thread(target=self._read, args=(each,), name="headgate-look", daemon=True)
         each.looking.start()
 
     def _read(self, each: Observed) -> None:
-        cells = each.view.cells
+        cells = each.view.live
         try:
             each.seen = self._look(each.view.pid)
             with (self._folder / f"{each.view.pid}{SUFFIX}").open("a") as file:

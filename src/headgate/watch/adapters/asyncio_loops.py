@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from headgate.watch.line import Line, PingedLine
-from headgate.watch.native import clock
+from headgate.watch.native import SECOND, moment, nanoseconds
 from headgate.watch.process import Watch
 
 
@@ -66,25 +66,25 @@ def _stamp(loop: Any, selector: Any, watch: Watch) -> Callable[[], None]:
 
 def stamped(line: Line, *polls: Callable[..., Any]) -> list[Callable[..., Any]]:
     """The polls of a loop or hub, with stamps around each: two readings of the clock and two stores a turn."""
-    cells, at, limit, ended, now_ns = line.cells, line.at, line.limit, line.ended, clock
-    cells[at] = begin = now_ns()
+    stamps, at, limit, ended, time = line.stamps, line.at, line.limit / SECOND, line.ended, moment
+    stamps[at] = begin = time()
 
     def rebind() -> None:
-        nonlocal cells, at, begin
-        cells, at = line.cells, line.at
-        cells[at] = begin = now_ns()
+        nonlocal stamps, at, begin
+        stamps, at = line.stamps, line.at
+        stamps[at] = begin = time()
 
     def around(poll: Callable[..., Any]) -> Callable[..., Any]:
         def stamp(timeout: Any = None) -> Any:
             nonlocal begin
-            now = now_ns()
+            now = time()
             if now - begin > limit:
-                ended.append((begin, now))
-            cells[at] = 0
+                ended.append((nanoseconds(begin), nanoseconds(now)))
+            stamps[at] = 0.0
             try:
                 return poll(timeout)
             finally:
-                cells[at] = begin = now_ns()
+                stamps[at] = begin = time()
 
         return stamp
 
