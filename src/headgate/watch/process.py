@@ -19,7 +19,8 @@ from headgate.watch.line import Line, PingedLine
 from headgate.watch.model import IMPORT, Incident
 from headgate.watch.naming import Origin
 from headgate.watch.native import SECOND, allocate_lock, clock, get_ident, getpid, say, start_thread
-from headgate.watch.watchdog import FRESH, Rules, Watchdog
+from headgate.watch.telling import FRESH
+from headgate.watch.watchdog import Rules, Watchdog
 
 LONGEST: Final = 1e9
 """Seconds that stand for "for ever"."""
