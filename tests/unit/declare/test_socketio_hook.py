@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ import shop
     ],
 )
 def test_patching_is_left_out_and_its_line_is_told_once(source: str, what: str, tmp_path: Path) -> None:
-    pytest.importorskip(source.split()[1])
+    if find_spec(source.split()[1]) is None:  # looked for, not imported: eventlet changes the process that imports it
+        pytest.skip("it is not installed")
     (tmp_path / "shop.py").write_text(source)
     line = [sys.executable, "-W", "error::UserWarning", "-c", MEET]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
