@@ -396,12 +396,14 @@ def test_sockets_of_systemd_are_taken_in_place_of_bind(start: Start) -> None:
 
 
 IN_TERMINAL = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.setsid()
 os.close(os.open(sys.argv[1], os.O_RDWR))
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""What a terminal window does for the program in it: the first terminal that a session leader opens is its own."""
+"""What a terminal window does for the program in it: the first terminal that a session leader opens is its own. A test
+run under `nohup` ignores SIGHUP, and whoever does so wants to outlive the terminal: that is not inherited here."""
 
 
 def test_a_closed_terminal_window_ends_it_rather_than_reloading(start: Start) -> None:
