@@ -24,8 +24,8 @@ from tests.support.process import Process
 from tests.support.wait import until
 
 OURS = "ours"
-BATCH = 0.5
-"""Seconds: several looks of the watchdog fall into each batch."""
+BATCH = 0.6
+"""Seconds of both servers: several looks of the watchdog fall into each batch."""
 SETTLED = 0.2
 """Seconds that a watch has to begin in: its first looks open files and meet code that nobody has run yet."""
 TURN = 0.004
@@ -142,7 +142,7 @@ def per_message(peer: Peer, kind: str, detector: str, micros: float, pairs: int)
 
 def side_by_side(one: Server, two: Server, size: int, seconds: float = BATCH) -> tuple[float, float]:
     """µs of CPU per message of two servers that are served `size` messages each in turn."""
-    turns = int(seconds / TURN)
+    turns = max(1, int(seconds / TURN / 2))
     with one.connected() as first, two.connected() as second:
         for number in range(turns):
             for client in (first, second) if number % 2 else (second, first):

@@ -22,7 +22,7 @@ BARE_BAR, WORK_BAR, IDLE_BAR, MEMORY_BAR = 0.04, 0.01, 0.005, 3.0
 
 def measure(quick: bool = False) -> Result:
     """The costs, then the matrix."""
-    pairs, peers_pairs, rest = (8, 4, 4.0) if quick else (PAIRS, PEERS_PAIRS, REST)
+    pairs, peers_pairs, rest = (4, 2, 4.0) if quick else (PAIRS, PEERS_PAIRS, REST)
     bare = {("ours", kind): cost.per_message(ENVIRONMENT, kind, "ours", 0, pairs) for kind in KINDS}
     worked = {kind: cost.per_message(ENVIRONMENT, kind, "ours", WORK, pairs) for kind in KINDS}
     for detector, (kind, _) in PEERS.items():
