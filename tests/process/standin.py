@@ -59,8 +59,8 @@ class StandIn:
             self.child.flush(5.0)
             return
         await self._boot()
+        self.note("ready")  # before it is told: what the supervisor does then is written after it
         ready()
-        self.note("ready")
         self.child.report({"answer": 42})
         if self.has("crashes"):
             self.child.flush(5.0)

@@ -71,7 +71,7 @@ def test_two_machines_share_the_work(redis_url: str, headgate_server: StartHeadg
     assert not {"broker", "jobs"} & {process["role"] for process in front.status()["processes"]}
     with open_socket(f"{front.ws_url}/live") as socket:
         socket.send({"type": "count", "id": 1, "to": 5, "pause": 0.02})
-        before = until_accepted(socket)
+        before, _ = until_accepted(socket)
         value, kinds = result(socket)
         kinds = [*before, *kinds]
         assert value["pid"] in jobs_of(back)
@@ -79,9 +79,10 @@ def test_two_machines_share_the_work(redis_url: str, headgate_server: StartHeadg
         assert "progress" in kinds
         # A job whose worker is killed there is run again there, and followed on from here.
         socket.send({"type": "count", "id": 2, "to": 60, "pause": 0.1})
-        if "progress" not in until_accepted(socket):
+        before, job = until_accepted(socket)
+        if "progress" not in before:
             socket.receive_until(lambda message: message.get("event") == "progress", 30)
-        (pid,) = until(lambda: busy(back), "the status that tells who runs it")
+        (pid,) = until(lambda: runs(back, job), "the status that tells who runs it")
         os.kill(pid, signal.SIGKILL)
         value, kinds = result(socket)
         assert value["tries"] == 2
@@ -91,14 +92,15 @@ def test_two_machines_share_the_work(redis_url: str, headgate_server: StartHeadg
     assert {one["machine"] for one in back.status()["engine"]["machines"]} == machines
 
 
-def busy(server: Headgate) -> list[int]:
-    """The pids of the job workers that are at a job, as they have told last."""
-    return [one["pid"] for one in server.status()["processes"] if (one.get("stats") or {}).get("job")]
+def runs(server: Headgate, job: str) -> list[int]:
+    """The pids of the job workers that are at this job, as they have told last."""
+    return [one["pid"] for one in server.status()["processes"] if (one.get("stats") or {}).get("job") == job]
 
 
-def until_accepted(socket: Any) -> list[str]:
+def until_accepted(socket: Any) -> tuple[list[str], str]:
     """Wait for the answer that names the job; a quick machine's first events may come before it."""
-    return [message["event"] for message in socket.receive_until(lambda message: "job" in message, 30)[:-1]]
+    *events, answer = socket.receive_until(lambda message: "job" in message, 30)
+    return [message["event"] for message in events], answer["job"]
 
 
 def jobs_of(server: Headgate) -> set[int]:
