@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,11 @@ def plan(system: str) -> Plan:
     return make("shop:app", "shop.example.com", here, Settings(gateways=1))
 
 
-def wheel(folder: Path) -> None:
+def wheel(folder: Path, said: str = "served") -> None:
     """A distribution named headgate with a script: what the real one brings to an environment, without its weight."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / "headgate-1.0-py3-none-any.whl", "w") as made:
-        made.writestr("headgate_stand_in.py", "def main():\n    print('served')\n")
+        made.writestr("headgate_stand_in.py", f"def main():\n    print({said!r})\n")
         info = "headgate-1.0.dist-info"
         made.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: headgate\nVersion: 1.0\n")
         made.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
@@ -119,16 +121,86 @@ def test_the_role_lets_the_service_through_the_firewall() -> None:
 
 
 def test_the_role_needs_nothing_that_was_not_generated() -> None:
-    """It installs Headgate though the app's requirements do not name it, and builds the policy where it is loaded."""
+    """It builds the policy where it is loaded."""
     files = {str(file.path): file for file in render(plan("el9"))}
     tasks = yaml.safe_load(files["ansible/roles/shop/tasks/main.yml"].text)
-    assert "headgate[flask]" in [
-        task["ansible.builtin.pip"].get("name") for task in tasks if "ansible.builtin.pip" in task
-    ]
     commands = [task.get("ansible.builtin.command") for task in tasks]
     assert commands.index("make -s -C /opt/shop/selinux") < commands.index("semodule -i /opt/shop/selinux/shop.pp")
     packages = yaml.safe_load(files["ansible/roles/shop/defaults/main.yml"].text)["shop_packages"]
     assert {"make", "checkpolicy", "policycoreutils", "openssl"} <= set(packages)
+
+
+def played(folder: Path, *said: str) -> subprocess.CompletedProcess[str]:
+    """The role's tasks on Headgate's wheel, run on this machine as they stand, but for the folder and the owner."""
+    (text,) = (file.text for file in render(plan("el9")) if file.path.name == "main.yml" and "tasks" in file.path.parts)
+    names = ("Look whether Headgate's wheel is given", "Copy Headgate's wheel", "Install Headgate")
+    tasks = [task for task in yaml.safe_load(text.replace("/opt/shop", f"{folder}/opt")) if task["name"] in names]
+    assert [task["name"] for task in tasks] == list(names)
+    for task in tasks:
+        task.pop("notify", None)
+        for key in ("owner", "group"):
+            task.get("ansible.builtin.copy", {}).pop(key, None)
+    defaults = {"shop_headgate": ""}
+    (folder / "site.yml").write_text(
+        yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "vars": defaults, "tasks": tasks}])
+    )
+    own = Path(sys.executable).parent
+    command = [str(own / "ansible-playbook"), "-i", "localhost,", "-c", "local", "site.yml", *said]
+    env = {"PATH": f"{own}:{os.environ['PATH']}", "HOME": str(folder), "LC_ALL": "C.UTF-8", "PIP_NO_INDEX": "1"}
+    env |= {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=110, check=False)
+
+
+def test_the_role_says_where_headgates_wheel_comes_from(tmp_path: Path) -> None:
+    wheel(tmp_path / "wheels")
+    for said in ((), ("-e", "shop_headgate=wheels"), ("-e", "shop_headgate=wheels/headgate-2.0-py3-none-any.whl")):
+        told = played(tmp_path, *said)
+        assert told.returncode == 2, told.stdout + told.stderr
+        assert "pip wheel --no-deps HEADGATE" in " ".join(told.stdout.split())
+        assert "-e shop_headgate=/path/to/headgate-VERSION-py3-none-any.whl" in " ".join(told.stdout.split())
+    assert not (tmp_path / "opt").exists()
+
+
+def test_the_role_installs_headgates_wheel_and_another_one_of_its_version(tmp_path: Path) -> None:
+    """By its path: an index may have something else of that name."""
+    given = ("-e", "shop_headgate=wheels/headgate-1.0-py3-none-any.whl")
+    for said, changed in (("served", 2), ("served", 0), ("served anew", 2)):
+        if changed:
+            wheel(tmp_path / "wheels", said)
+        told = played(tmp_path, *given)
+        assert told.returncode == 0, told.stdout + told.stderr
+        assert f"changed={changed} " in told.stdout
+        done = subprocess.run([tmp_path / "opt/venv/bin/headgate"], capture_output=True, text=True, check=True)
+        assert done.stdout == f"{said}\n"
+
+
+@pytest.mark.parametrize(("broker", "extras"), [("embedded", "[flask]"), ("redis://queue:6379/0", "[flask,redis]")])
+def test_role_rpm_and_readme_install_the_same(broker: str, extras: str) -> None:
+    chosen = make("shop:app", "shop.example.com", release("el9"), Settings(gateways=1, broker=broker))
+    files = {str(file.path): file.text for file in render(chosen)}
+    assert f"bin/pip install 'HEADGATE{extras}' -r" in files["README.md"]
+    assert f"'HEADGATE{extras}' -r" in files["rpm/build.sh"]
+    assert f"--no-index --find-links wheels --no-compile 'headgate{extras}' -r" in files["rpm/shop.spec"]
+    assert f"| basename }}}}{extras}" in files["ansible/roles/shop/tasks/main.yml"]
+
+
+def test_the_rpm_is_not_begun_without_headgates_wheel(tmp_path: Path) -> None:
+    write(render(plan("el9")), tmp_path / "d")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "app/requirements.txt").write_text("")
+    for said, told in (
+        ([], "Two folders are needed:"),
+        (["bare", "wheels"], "bare has no requirements.txt:"),
+        (["app", "wheels"], "wheels has no wheel of Headgate:"),
+    ):
+        build = [str(tmp_path / "d/rpm/build.sh"), *said]
+        done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr.splitlines()[0]) == (2, told)
+        assert "-m pip wheel -w WHEELS-FOLDER 'HEADGATE[flask]' -r APP-FOLDER/requirements.txt" in done.stderr
+        assert "set -eu" not in done.stderr
+    assert not (tmp_path / "d/rpm/RPMS").exists()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -98,14 +98,9 @@ class Plan:
         return f"unix:{self.state}/run/broker.sock" if self.own_broker else self.settings.broker
 
     @property
-    def requirement(self) -> str:
-        """Headgate, as pip installs it for this deployment."""
-        return "headgate[flask]" if self.own_broker else "headgate[flask,redis]"
-
-    @property
     def extras(self) -> str:
-        """The same's extras, for an installation from the sources."""
-        return self.requirement.removeprefix("headgate")
+        """What this deployment needs of Headgate's extras, as pip takes them after a folder or a wheel."""
+        return "[flask]" if self.own_broker else "[flask,redis]"
 
     @property
     def tls(self) -> tuple[tuple[str, str], ...]:
