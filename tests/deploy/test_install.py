@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from headgate.base.errors import ConfigError
 from headgate.config.settings import Settings
 from headgate.deploy.folder import write
 from headgate.deploy.install import Action, Step, carry_out, changes, steps, uninstall
+from headgate.deploy.labels import afterwards, labels
 from headgate.deploy.plan import make
+from headgate.deploy.record import load
 from headgate.deploy.releases import release
 from headgate.deploy.render import File, render
 
@@ -207,6 +210,44 @@ def test_empty_folders_that_we_made_are_removed_and_others_stay(tmp_path: Path) 
     assert everything(tmp_path) == {"etc", "etc/sysctl.d", "opt", "opt/shop", "opt/shop/app"}
 
 
+LABELLED = ["/opt/shop", "/etc/shop", "/var/lib/shop", "/run/shop"]
+
+
+@pytest.mark.parametrize("system", ["el8", "el9", "el10"])
+def test_what_the_module_labels_is_what_its_file_contexts_say(system: str) -> None:
+    made = render(make("shop:app", "shop.example.com", release(system), Settings(gateways=1)))
+    assert labels(made) == {"shop": LABELLED}
+    command = f"semodule -r shop && restorecon -RFi {' '.join(LABELLED)}"
+    assert afterwards(labels(made)) == [command]
+    texts = {str(file.path): file.text for file in made}
+    back = texts["README.md"].partition("## To take it back")[2]
+    assert back.index("--uninstall") < back.index(f"\n{command}\n"), "the module goes when its files have gone"
+    gone = texts["rpm/shop.spec"].partition("%postun")[2].partition("%files")[0]
+    assert f"semodule -n -r shop && load_policy && restorecon -RFi {' '.join(LABELLED)} || :" in gone
+    assert labels(render(make("shop:app", "a.example", release("debian12"), Settings()))) == {}
+
+
+def test_contexts_that_somebody_has_added_count() -> None:
+    more = (
+        "# /srv/remark(/.*)? gen_context(system_u:object_r:shop_state_t,s0)\n"
+        "/srv/up\\.loads(/.*)? -- gen_context(system_u:object_r:shop_state_t,s0)\n"
+        "/srv/[ab](/.*)? gen_context(system_u:object_r:shop_state_t,s0)\n"
+        "/srv/one -d system_u:object_r:shop_state_t:s0\n"
+    )
+    edited = [replace(file, text=file.text + more) if file.path.suffix == ".fc" else file for file in files()]
+    assert labels(edited) == {"shop": [*LABELLED, "/srv/up.loads", "/srv/one"]}
+
+
+def test_an_uninstall_knows_what_was_labelled(tmp_path: Path) -> None:
+    carry_out(steps(files(), "shop", tmp_path), "shop", tmp_path, labels(files()))
+    edit(tmp_path / UNIT, "# mine\n")
+    carry_out(uninstall("shop", tmp_path), "shop", tmp_path)
+    assert there(tmp_path) == {UNIT, "var/lib/headgate-deploy/shop.json"}
+    assert load(tmp_path, "shop").labels == {"shop": LABELLED}, "for the next one, which takes the edited file"
+    carry_out(uninstall("shop", tmp_path, force=True), "shop", tmp_path)
+    assert there(tmp_path) == set()
+
+
 def test_folders_may_be_entered_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
@@ -378,6 +419,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "Nothing changes." in again.stdout
     back = command("rhel", "--uninstall", "--name", "shop", "--root", str(root), "--yes", cwd=tmp_path)
     assert back.returncode == 0, back.stderr
+    assert back.stdout.endswith(f"\n  semodule -r shop && restorecon -RFi {' '.join(LABELLED)}\n")
     assert everything(root) == set()
 
 

@@ -164,22 +164,29 @@ def _judgements(checks: list[Check]) -> RenderableType:
 
 def _install(files: Any, name: str, given: dict[str, Any]) -> None:
     from headgate.deploy.install import carry_out, steps
+    from headgate.deploy.labels import labels
 
     planned = steps(files, name, given["root"], given["force"])
     if _go_on(planned, given["yes"], f"Install {name} below {given['root']}?"):
-        carry_out(planned, name, given["root"])
+        carry_out(planned, name, given["root"], labels(files))
         out().print(Text(f"Installed{_but(planned)}. The README says what to start.", style="green"))
 
 
 def _uninstall(given: dict[str, Any]) -> None:
     from headgate.deploy.install import carry_out, uninstall
+    from headgate.deploy.labels import afterwards
+    from headgate.deploy.record import load
 
     if not given["name"] or given["root"] is None:
         raise ConfigError("Write headgate deploy SYSTEM --uninstall --name NAME --root /.")
     planned = uninstall(given["name"], given["root"], given["force"])
     if _go_on(planned, given["yes"], f"Remove {given['name']} below {given['root']}?"):
+        labelled = load(given["root"], given["name"]).labels
         carry_out(planned, given["name"], given["root"])
         out().print(Text(f"Removed{_but(planned)}. Data and users are as they were.", style="green"))
+        for command in afterwards(labelled):
+            out().print("Files keep the labels of the SELinux module until it goes and they are labelled anew:")
+            out().print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 
 
 def _but(planned: list[Step]) -> str:

@@ -159,13 +159,20 @@ def _back(target: str, root: Path, record: Record, force: bool) -> Step:
     return Step(Action.REMOVE, path)
 
 
-def carry_out(planned: Sequence[Step], name: str, root: Path) -> None:
+def carry_out(planned: Sequence[Step], name: str, root: Path, labels: dict[str, list[str]] | None = None) -> None:
     """Do it: each file is whole or as before, and the record names what is ours.
+
+    Args:
+        planned: what `steps` or `uninstall` said.
+        name: the service.
+        root: the system's root, or a folder in its place.
+        labels: what the deployment's SELinux module labels; None to leave that in the record as it is.
 
     Raises:
         ConfigError: a file cannot be written; what was done before it stays, and the same call goes on.
     """
     record = load(root, name)
+    record.labels = record.labels if labels is None else labels
     try:
         for _ in _done(planned, root, record):
             save(root, name, record)

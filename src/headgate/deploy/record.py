@@ -27,6 +27,8 @@ class Record:
     """The same → its checksum, by which it is known again when somebody has brought it back by hand."""
     folders: list[str] = field(default_factory=list)
     """Folders that were made for our files."""
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    """SELinux module → what it labels, and what is labelled anew when it has gone."""
 
 
 def load(root: Path, name: str) -> Record:

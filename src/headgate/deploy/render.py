@@ -152,6 +152,7 @@ def _render(template: str, plan: Plan, **more: Any) -> str:
             http2_directive=plan.release.nginx >= (1, 25),
             spare="4,096 more",
             checksums=CHECKSUMS,
+            labelled=f"{plan.home} {plan.etc} {plan.state} {plan.socket.parent}",
             # Up to EL9, policies write /run as /var/run, and look it up so.
             run=f"/var{plan.socket.parent}" if plan.release.key in ("el8", "el9") else str(plan.socket.parent),
             **more,
