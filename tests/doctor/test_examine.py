@@ -268,58 +268,6 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 
-SHARING = """
-from collections import defaultdict
-from flask import Flask
-from flask_sock import Sock
-from flask_socketio import SocketIO
-from headgate import Headgate
-
-app = Flask(__name__)
-sock = Sock(app)
-socketio = SocketIO(app)
-gate = Headgate(app)
-{container}
-
-{handlers}
-"""
-VIEW = "@app.get('/')\ndef index():\n    return str(len(box))\n"
-
-
-@pytest.mark.parametrize(
-    ("container", "handlers", "message"),
-    [
-        ("box = {}", "@gate.socket('/a')\ndef desk(sock, message):\n    box['a'] = 1\n" + VIEW, "desk() and index()"),
-        (
-            "box: dict = defaultdict(set)",
-            "@socketio.on('join')\ndef join(room):\n    box[room].add(1)\n" + VIEW,
-            "join() and index()",
-        ),
-        (
-            "box = []",
-            "@sock.route('/a')\ndef chat(ws):\n    box.append(ws)\n    for each in box:\n        each.send('')\n",
-            "all sockets of chat()",
-        ),
-        (
-            "box = [0]",
-            "@socketio.on('a')\ndef one():\n    box[0] += 1\n@socketio.on('b')\ndef two():\n    start(work)\n"
-            "def work():\n    print(box)\n",
-            "one() and two()",
-        ),
-        ("box = {}", "@sock.route('/a')\ndef desk(ws):\n    ws.send(box['a'])\n" + VIEW, ""),
-        ("box = {}", "@sock.route('/a')\ndef desk(ws):\n    box = {}\n    box['a'] = 1\n" + VIEW, ""),
-        ("box = {}", "@app.get('/b')\ndef b():\n    box['a'] = 1\n" + VIEW, ""),
-        ("box = {}", "@sock.route('/a')\ndef desk(ws):\n    box['a'] = box.get('a') or ws\n", ""),
-        ("box = 0", "@sock.route('/a')\ndef desk(ws):\n    box.add(ws)\n" + VIEW, ""),
-    ],
-)
-def test_containers_that_handlers_share(container: str, handlers: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(SHARING.format(container=container, handlers=handlers))
-    found = [found for found in examined(tmp_path).findings if found.rule == "shared-in-memory"]
-    assert [each.message for each in found] == ([f"box in app.py is shared by {message}"] if message else [])
-    assert all(each.places[0].line == 12 for each in found)
-
-
 @pytest.mark.parametrize(
     ("line", "told"),
     [

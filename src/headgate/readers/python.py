@@ -53,6 +53,8 @@ class Module:
     calls: list[Call] = field(default_factory=list)
     imports: list[tuple[str, ast.stmt, bool]] = field(default_factory=list)
     """Qualified name, statement, whether it stands at the module's top level."""
+    within: dict[int, tuple[Function, ...]] = field(default_factory=dict)
+    """Function, by its id → the functions around it, the outermost first."""
 
     def place(self, node: ast.AST) -> Place:
         line = getattr(node, "lineno", 0)
@@ -72,6 +74,10 @@ class Module:
     def qualified(self, node: ast.expr) -> str:
         """The qualified name of an expression; empty for what has none."""
         return _qualified(node, self.names)
+
+    def around(self, function: Function) -> tuple[Function, ...]:
+        """The functions around one, the outermost first."""
+        return self.within.get(id(function), ())
 
 
 def read(path: Path, shown: str) -> Module | None:
@@ -96,8 +102,15 @@ def literal(node: ast.expr | None) -> object:
 
 
 def decorators(function: Function, module: Module) -> list[str]:
-    """Qualified names of a function's decorators, without their arguments."""
-    return [module.qualified(each.func if isinstance(each, ast.Call) else each) for each in function.decorator_list]
+    """Qualified names of a function's decorators, without their arguments; in an app's factory by its own names."""
+    names = module.names
+    for outer in module.around(function):
+        names = dict(names)
+        for argument in (*outer.args.posonlyargs, *outer.args.args, *outer.args.kwonlyargs):
+            if made := argument.annotation and _qualified(argument.annotation, names):
+                names[argument.arg] = f"{made}()"
+        _made(outer.body, names)
+    return [_qualified(each.func if isinstance(each, ast.Call) else each, names) for each in function.decorator_list]
 
 
 def _bind(module: Module) -> None:
@@ -114,12 +127,17 @@ def _bind(module: Module) -> None:
             for alias in node.names:
                 module.names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
                 module.imports.append((f"{node.module}.{alias.name}", node, id(node) in top))
-    for statement in module.tree.body:
+    _made(module.tree.body, module.names)
+
+
+def _made(body: list[ast.stmt], names: dict[str, str]) -> None:
+    """Add the names that a body gives to what calls make."""
+    for statement in body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call):
-            made = _qualified(statement.value, module.names)
+            made = _qualified(statement.value, names)
             for target in statement.targets:
                 if made and isinstance(target, ast.Name):
-                    module.names[target.id] = made
+                    names[target.id] = made
 
 
 def _qualified(node: ast.expr, names: dict[str, str]) -> str:
@@ -151,6 +169,7 @@ class _Walk(ast.NodeVisitor):
     def _function(self, node: Function) -> None:
         for decorator in node.decorator_list:
             self.visit(decorator)
+        self._module.within[id(node)] = tuple(self._functions)
         self._functions.append(node)
         self._loops.append(0)
         for statement in node.body:

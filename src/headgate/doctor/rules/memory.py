@@ -8,19 +8,13 @@ from typing import Final
 
 from headgate.doctor.case import Case
 from headgate.doctor.model import Finding, Severity
+from headgate.doctor.rules.kept import Handler, Kept, Memory, Use
 from headgate.doctor.rules.registry import rule
-from headgate.doctor.rules.work import SOCKET_DECORATORS, VIEW_DECORATORS
-from headgate.readers.python import Function, Module, decorators
 
 Parents = dict[int, ast.AST]
 """Node, by its id → the node around it."""
-_SOCKETS: Final = (*SOCKET_DECORATORS, "Headgate().socket")
-_MADE_BY: Final = (
-    *("set", "dict", "list"),
-    *(f"collections.{kind}" for kind in ("defaultdict", "deque", "OrderedDict", "Counter")),
-    *(f"weakref.{kind}" for kind in ("WeakSet", "WeakValueDictionary", "WeakKeyDictionary")),
-)
-_MADE_AS: Final = (ast.Set, ast.Dict, ast.List, ast.SetComp, ast.DictComp, ast.ListComp)
+Used = list[tuple[Handler, list[Use]]]
+"""The handlers that use something, and where."""
 _CHANGES: Final = frozenset(
     {
         *("add", "append", "appendleft", "clear", "difference_update", "discard", "extend", "extendleft", "insert"),
@@ -31,7 +25,7 @@ _CHANGES: Final = frozenset(
 
 @rule(
     "shared-in-memory",
-    "A module's container is shared by handlers",
+    "Handlers share what lies in a process's memory",
     Severity.WARNING,
     why="handlers run in several processes, under Headgate and under any server with more than one worker: each "
     "process has a container of its own, so a message reaches some of the sockets, and a count is one of several.",
@@ -42,80 +36,43 @@ _CHANGES: Final = frozenset(
 )
 def shared_in_memory(case: Case) -> Iterator[Finding]:
     for module in case.modules:
-        containers = _containers(module)
-        if not containers:
-            continue
-        handlers = _handlers(module)
+        memory = Memory(module)
         parents = {id(child): node for node in ast.walk(module.tree) for child in ast.iter_child_nodes(node)}
-        for name, made in containers.items():
-            uses = [(handler, socket, _uses(name, handler, module)) for handler, socket in handlers]
-            used = [(handler, socket, nodes) for handler, socket, nodes in uses if nodes]
-            changed = any(_changes(node, parents) for _, _, nodes in used for node in nodes)
-            # Sockets of one handler are many: what it keeps of each, and goes through, is shared as well.
-            alone = len(used) == 1 and any(_goes_through(node, parents) for node in used[0][2])
-            if changed and any(socket for _, socket, _ in used) and (len(used) > 1 or alone):
-                names = " and ".join(f"{handler.name}()" for handler, _, _ in used[:2])
-                more = f" and {len(used) - 2} more" if len(used) > 2 else ""
-                places = (module.place(made), *(module.place(nodes[0]) for _, _, nodes in used))
-                message = f"{name} in {module.shown} is shared by {names}{more}"
-                if alone:
-                    message = f"{name} in {module.shown} is shared by all sockets of {names}"
+        for kept in memory.kept() if memory.handlers else ():
+            uses = [(handler, memory.uses(kept, handler)) for handler in memory.handlers]
+            used = [(handler, nodes) for handler, nodes in uses if nodes]
+            found = _counted(kept, used, parents) if kept.number else _shared(kept, used, parents)
+            if found is not None:
+                told, nodes = found
+                places = (module.place(kept.made), *map(module.place, nodes))
+                message = f"{kept.shown} in {module.shown} is {told}"
                 yield Finding("shared-in-memory", message, tuple(dict.fromkeys(places)))
 
 
-def _containers(module: Module) -> dict[str, ast.stmt]:
-    """The sets, dicts and lists that are made at a module's top level."""
-    found: dict[str, ast.stmt] = {}
-    for statement in module.tree.body:
-        if isinstance(statement, ast.Assign):
-            targets = statement.targets
-        elif isinstance(statement, ast.AnnAssign):
-            targets = [statement.target]
-        else:
-            continue
-        value = statement.value
-        made = isinstance(value, _MADE_AS) or (isinstance(value, ast.Call) and module.qualified(value.func) in _MADE_BY)
-        for target in targets if made else ():
-            if isinstance(target, ast.Name):
-                found[target.id] = statement
-    return found
+def _shared(kept: Kept, used: Used, parents: Parents) -> tuple[str, list[Use]] | None:
+    """What is wrong with a container that is used so, and where; None for nothing."""
+    changed = any(_changes(node, parents) for _, nodes in used for node in nodes)
+    # Sockets of one handler are many: what it keeps of each, and goes through, is shared as well.
+    alone = len(used) == 1 and any(_goes_through(node, parents) for node in used[0][1])
+    if not (changed and any(handler.socket for handler, _ in used) and (len(used) > 1 or alone)):
+        return None
+    by = "all sockets of " if alone else ""
+    return f"shared by {by}{_names(used)}", [nodes[0] for _, nodes in used]
 
 
-def _handlers(module: Module) -> list[tuple[Function, bool]]:
-    """The module's handlers, and whether each is a socket's."""
-    found = []
-    for function in module.functions():
-        names = decorators(function, module)
-        socket = any(name.endswith(_SOCKETS) for name in names)
-        if socket or any(name.endswith(VIEW_DECORATORS) for name in names):
-            found.append((function, socket))
-    return found
+def _counted(kept: Kept, used: Used, parents: Parents) -> tuple[str, list[Use]] | None:
+    """The same for a number, which one handler alone can count wrongly: its calls come to all processes."""
+    counting = [(handler, [node for node in nodes if _counts(node, parents)]) for handler, nodes in used]
+    counting = [(handler, nodes) for handler, nodes in counting if nodes]
+    return (f"counted by {_names(counting)}", [nodes[0] for _, nodes in counting]) if counting else None
 
 
-def _uses(
-    name: str, function: Function, module: Module, depth: int = 3, seen: frozenset[str] = frozenset()
-) -> list[ast.Name]:
-    """Where a function, or what it calls or starts of the module's own, names the container."""
-    inside = [node for statement in function.body for node in ast.walk(statement)]
-    found = [] if _hides(name, function, inside) else [n for n in inside if isinstance(n, ast.Name) and n.id == name]
-    local = {each.name: each for each in module.tree.body if isinstance(each, Function)}
-    for word in dict.fromkeys(node.id for node in inside if isinstance(node, ast.Name)):
-        if word in local and word not in seen and local[word] is not function and depth:
-            found += _uses(name, local[word], module, depth - 1, seen | {word})
-    return found
+def _names(used: Used) -> str:
+    names = " and ".join(f"{handler.function.name}()" for handler, _ in used[:2])
+    return names + (f" and {len(used) - 2} more" if len(used) > 2 else "")
 
 
-def _hides(name: str, function: Function, inside: list[ast.AST]) -> bool:
-    """Whether the name is the function's own: an argument, or assigned to without `global`."""
-    given = function.args
-    arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
-    if any(each is not None and each.arg == name for each in arguments):
-        return True
-    own = any(isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store) for node in inside)
-    return own and not any(isinstance(node, ast.Global) and name in node.names for node in inside)
-
-
-def _around(name: ast.Name, parents: Parents) -> list[ast.AST]:
+def _around(name: Use, parents: Parents) -> list[ast.AST]:
     """The nodes around a name, the innermost first, as far as its statement."""
     found: list[ast.AST] = []
     node: ast.AST = name
@@ -127,7 +84,7 @@ def _around(name: ast.Name, parents: Parents) -> list[ast.AST]:
     return found
 
 
-def _changes(name: ast.Name, parents: Parents) -> bool:
+def _changes(name: Use, parents: Parents) -> bool:
     """Whether the container is changed there."""
     if isinstance(name.ctx, ast.Store | ast.Del):
         return True
@@ -146,7 +103,7 @@ def _changes(name: ast.Name, parents: Parents) -> bool:
     return False
 
 
-def _goes_through(name: ast.Name, parents: Parents) -> bool:
+def _goes_through(name: Use, parents: Parents) -> bool:
     """Whether a loop goes through the container there."""
     around = _around(name, parents)
     child: ast.AST = name
@@ -154,4 +111,16 @@ def _goes_through(name: ast.Name, parents: Parents) -> bool:
         if isinstance(node, ast.For | ast.AsyncFor | ast.comprehension) and node.iter is child:
             return True
         child = node
+    return False
+
+
+def _counts(name: Use, parents: Parents) -> bool:
+    """Whether it is counted up or down there: `n += 1`, `n = n + 1`."""
+    statement = parents.get(id(name))
+    if isinstance(statement, ast.AugAssign):
+        return statement.target is name and isinstance(statement.op, ast.Add | ast.Sub)
+    if isinstance(statement, ast.Assign) and name in statement.targets and isinstance(statement.value, ast.BinOp):
+        words = (statement.value.left, statement.value.right)
+        same = any(ast.unparse(each) == ast.unparse(name) for each in words)
+        return same and isinstance(statement.value.op, ast.Add | ast.Sub)
     return False
