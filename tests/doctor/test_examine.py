@@ -268,6 +268,43 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 
+DESK = """
+import time
+from flask_socketio import Namespace
+
+class Desk({base}):
+    def {handler}(self, data):
+        self._wait()
+
+    def _wait(self):
+        time.sleep({seconds})
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "handler", "seconds", "found"),
+    [
+        ("Namespace", "on_reprice", 3, ["on_reprice() in app.py sleeps 3 s"]),
+        ("Namespace", "on_reprice", 0.1, []),
+        ("Namespace", "reprice", 3, []),
+        ("Other", "on_reprice", 3, []),
+    ],
+)
+def test_long_work_of_a_namespace(base: str, handler: str, seconds: float, found: list[str], tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(DESK.format(base=base, handler=handler, seconds=seconds))
+    findings = [each for each in examined(tmp_path).findings if each.rule == "work-in-socket-handler"]
+    assert [each.message for each in findings] == found
+
+
+def test_long_work_of_a_factorys_handler(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        "import time\nfrom flask import Flask\nfrom flask_sock import Sock\n"
+        "def create_app():\n    app = Flask(__name__)\n    sock = Sock(app)\n"
+        "    @sock.route('/a')\n    def desk(ws):\n        time.sleep(3)\n    return app\n"
+    )
+    assert "work-in-socket-handler" in ids(examined(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from headgate.doctor.rules.work import SOCKET_DECORATORS, VIEW_DECORATORS
+from headgate.doctor.rules.work import SOCKET_DECORATORS, VIEW_DECORATORS, functions, namespaces
 from headgate.readers.python import Function, Module, decorators, literal
 
 Use = ast.Name | ast.Attribute
 _SOCKETS: Final = (*SOCKET_DECORATORS, "Headgate().socket")
-_NAMESPACES: Final = frozenset({"flask_socketio.Namespace", "socketio.Namespace", "socketio.AsyncNamespace"})
 _MADE_BY: Final = (
     *("set", "dict", "list"),
     *(f"collections.{kind}" for kind in ("defaultdict", "deque", "OrderedDict", "Counter")),
@@ -58,10 +57,7 @@ class Memory:
 
     def __init__(self, module: Module) -> None:
         self._module = module
-        classes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
-        self._namespaces = [each for each in classes if {module.qualified(base) for base in each.bases} & _NAMESPACES]
-        self._methods = {id(each): holder for holder in self._namespaces for each in _functions(holder)}
-        """Method, by its id → its namespace."""
+        self._methods = namespaces(module)
         self.handlers = list(self._handlers())
         self._reached = {id(each.function): self._reach(each.function) for each in self.handlers}
 
@@ -70,7 +66,7 @@ class Memory:
         own = {id(each.function) for each in self.handlers}
         outer = {id(each): each for handler in self.handlers for each in self._module.around(handler.function)}
         factories = [each for each in outer.values() if id(each) not in own]
-        for holder in (self._module.tree, *factories, *self._namespaces):
+        for holder in (self._module.tree, *factories, *dict.fromkeys(self._methods.values())):
             for name, made, value in _assigned(holder):
                 number = type(literal(value)) in (int, float)
                 if number or self._is_container(value):
@@ -112,7 +108,7 @@ class Memory:
 
     def _names(self, function: Function) -> Iterator[Function]:
         chain = (*self._module.around(function), function)
-        local = {each.name: each for each in _functions(self._module.tree)}
+        local = {each.name: each for each in functions(self._module.tree)}
         for outer in chain:
             local |= {each.name: each for each in own(outer) if isinstance(each, Function)}
         selves = self._selves(chain)
@@ -120,7 +116,7 @@ class Memory:
             if isinstance(node, ast.Name) and node.id in local:
                 yield local[node.id]
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in selves:
-                yield from (each for each in _functions(selves[node.value.id]) if each.name == node.attr)
+                yield from (each for each in functions(selves[node.value.id]) if each.name == node.attr)
 
     def _selves(self, chain: tuple[Function, ...]) -> dict[str, ast.ClassDef]:
         """What a namespace is called in its methods, and in what is in them."""
@@ -197,15 +193,11 @@ def _named(name: str, function: Function) -> list[Use]:
     return [node for node in own(function) if isinstance(node, ast.Name) and node.id == name]
 
 
-def _functions(holder: ast.Module | ast.ClassDef) -> list[Function]:
-    return [each for each in holder.body if isinstance(each, Function)]
-
-
 def _assigned(holder: ast.Module | Function | ast.ClassDef) -> Iterator[tuple[str, ast.stmt, ast.expr | None]]:
     """The names that a body is given at its top level; a class's also in `__init__`, since a namespace is made once."""
     bodies = [holder.body]
     if isinstance(holder, ast.ClassDef):
-        bodies += [each.body for each in _functions(holder) if each.name == "__init__"]
+        bodies += [each.body for each in functions(holder) if each.name == "__init__"]
     found: dict[str, tuple[str, ast.stmt, ast.expr | None]] = {}
     for body in bodies:
         for statement in body:

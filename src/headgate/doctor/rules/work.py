@@ -18,6 +18,7 @@ VIEW_DECORATORS: Final = (
     *(f"{holder}().{verb}" for holder in ("Flask", "Blueprint") for verb in ("route", "get", "post", "put", "patch")),
     *(f"{holder}().{verb}" for holder in ("Flask", "Blueprint") for verb in ("delete", "before_request")),
 )
+_NAMESPACES: Final = frozenset({"flask_socketio.Namespace", "socketio.Namespace", "socketio.AsyncNamespace"})
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,26 @@ class Work:
     """Whether the handler is a socket's."""
 
 
+def namespaces(module: Module) -> dict[int, ast.ClassDef]:
+    """Methods of Socket.IO namespaces, by their ids → their class. Those named `on_…` are handlers."""
+    classes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)]
+    found = [each for each in classes if {module.qualified(base) for base in each.bases} & _NAMESPACES]
+    return {id(method): each for each in found for method in functions(each)}
+
+
+def functions(holder: ast.Module | ast.ClassDef) -> list[Function]:
+    """The functions of a module, or the methods of a class."""
+    return [each for each in holder.body if isinstance(each, Function)]
+
+
 def handlers(case: Case) -> Iterator[tuple[Module, Function, bool]]:
     """Views and socket handlers: module, function, whether it is a socket's."""
     for module in case.modules:
+        methods = namespaces(module)
         for function in module.functions():
             names = decorators(function, module)
-            if any(name.endswith(SOCKET_DECORATORS) for name in names):
+            event = id(function) in methods and function.name.startswith("on_")
+            if event or any(name.endswith(SOCKET_DECORATORS) for name in names):
                 yield module, function, True
             elif any(name.endswith(VIEW_DECORATORS) for name in names):
                 yield module, function, False
@@ -58,14 +73,22 @@ def long_work(case: Case, sockets_only: bool = False) -> Iterator[Work]:
 
 
 def _within(module: Module, function: Function, depth: int = 3, seen: frozenset[str] = frozenset()) -> Iterator[Call]:
-    """The calls of a function, and of the module's own functions that it calls."""
-    local = {each.name: each for each in module.tree.body if isinstance(each, Function)}
+    """The calls of a function, and of the module's own functions that it calls, or of its namespace's methods."""
     own = [call for call in module.calls if call.functions and call.functions[-1] is function]
     for call in own:
         yield call
-        name = call.node.func.id if isinstance(call.node.func, ast.Name) else ""
-        if name in local and depth and name not in seen:
-            yield from _within(module, local[name], depth - 1, seen | {name})
+        callee = _callee(call.node.func, function, module)
+        if callee is not None and depth and callee.name not in seen:
+            yield from _within(module, callee, depth - 1, seen | {callee.name})
+
+
+def _callee(called: ast.expr, function: Function, module: Module) -> Function | None:
+    if isinstance(called, ast.Name):
+        return {each.name: each for each in functions(module.tree)}.get(called.id)
+    holder, given = namespaces(module).get(id(function)), function.args.args
+    if holder is None or not given or not isinstance(called, ast.Attribute) or not isinstance(called.value, ast.Name):
+        return None
+    return {each.name: each for each in functions(holder)}.get(called.attr) if called.value.id == given[0].arg else None
 
 
 def _long(call: Call) -> str:
