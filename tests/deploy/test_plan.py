@@ -326,6 +326,27 @@ def test_a_variable_that_names_what_the_service_may_not_write_is_noted(
     assert "hunter2" not in "".join(old.notes)
 
 
+def test_what_is_given_anew_is_not_noted(tmp_path: Path) -> None:
+    unit = "Environment=UPLOADS=/srv/up SECRET_KEY=hunter2\nEnvironment=DATABASE_URL=sqlite:////srv/shop.db\n"
+    (tmp_path / "s.service").write_text(f"[Service]\n{unit}ExecStart=/usr/bin/gunicorn shop:app\n")
+
+    def notes(*given: str) -> tuple[tuple[str, ...], str]:
+        old = read([tmp_path / "s.service"])
+        old.give(given)
+        old.note_secrets()
+        old.note_paths("shop")
+        return old.secrets, " ".join(old.notes)
+
+    secrets, told = notes()
+    assert secrets == ("secret_key", "database_url")
+    assert told.count("is a secret") == told.count("may not write") == 2
+    secrets, told = notes("UPLOADS", "DATABASE_URL")
+    assert secrets == ("secret_key",)
+    assert "SECRET_KEY is a secret" in told
+    assert "UPLOADS" not in told
+    assert "DATABASE_URL" not in told
+
+
 def test_a_secret_setting_is_told() -> None:
     told = make("shop:app", "a.example", release("el9"), Settings(secret="s" * 40)).notes
     assert "set HEADGATE_SECRET for both services" in told[0]

@@ -115,9 +115,11 @@ def _plan(system: str, app: str, given: dict[str, Any]) -> Any:
 
     found = loaded({}, given["chdir"])
     old = read(given["sources"]) if given["sources"] else Old()
+    said = _pairs(given["environment"], "--env", "NAME=VALUE")
+    old.give(said)
+    old.note_secrets()
     old.note_paths(plans.name_of(app, given["name"]))
     certificates = old.certificates(given["domain"].lower())
-    said = _pairs(given["environment"], "--env", "NAME=VALUE")
     return plans.make(
         app,
         given["domain"],
@@ -125,8 +127,7 @@ def _plan(system: str, app: str, given: dict[str, Any]) -> Any:
         settings_with(found, old),
         name=given["name"],
         environment={**old.environment, **said},
-        # What is given as a variable is none of the old deployment's secrets any more.
-        secrets=(*(each for each in old.secrets if each not in {name.lower() for name in said}), *given["secrets"]),
+        secrets=(*old.secrets, *given["secrets"]),
         static={**old.static, **_pairs(given["static"], "--static", "/PREFIX/=FOLDER")},
         certificates=certificates,
         write_execute=given["allow_write_execute"],

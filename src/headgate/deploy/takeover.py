@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -94,6 +94,22 @@ class Old:
     notes: list[str] = field(default_factory=list)
     paths: list[tuple[Place, str, str]] = field(default_factory=list)
     """Variables that name a file or a folder: where, the variable, the path."""
+    hidden: list[tuple[Place, str]] = field(default_factory=list)
+    """Variables that are secrets: where, the variable."""
+
+    def give(self, variables: Collection[str]) -> None:
+        """Forget what it says of variables that are given anew: they are secrets no more, and name other paths."""
+        names = {each.lower() for each in variables}
+        self.secrets = tuple(each for each in self.secrets if each not in names)
+        self.hidden = [each for each in self.hidden if each[1] not in variables]
+        self.paths = [each for each in self.paths if each[1] not in variables]
+
+    def note_secrets(self) -> None:
+        """Note what is not taken over because it is a secret."""
+        for place, variable in self.hidden:
+            self.notes.append(
+                f"{place}: {variable} is a secret; README.md says where it goes, and how the app reads it"
+            )
 
     def note_paths(self, name: str) -> None:
         """Note those that name what the service of that name may not write."""
@@ -166,9 +182,7 @@ def _unit(old: Old, unit: units.Unit) -> None:
             old.paths.append((value.place, name, named[1]))
         if _SECRET.search(name) or _IN_ADDRESS.search(value.text):
             old.secrets = (*old.secrets, name.lower())
-            old.notes.append(
-                f"{value.place}: {name} is a secret; README.md says where it goes, and how the app reads it"
-            )
+            old.hidden.append((value.place, name))
         elif name not in ("PATH", "VIRTUAL_ENV", "PYTHONUNBUFFERED", "WEB_CONCURRENCY"):
             old.environment[name] = value.text.replace("%%", "%")  # what a unit writes for one
     for value in unit.all("Service", "EnvironmentFile"):
