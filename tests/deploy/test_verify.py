@@ -117,6 +117,25 @@ def test_what_the_policy_allows(tmp_path: Path) -> None:
     assert allowed(policy, "shop_t", "http_port_t", "tcp_socket") == {"name_connect"}
 
 
+def test_nginx_reads_static_files_of_the_app_and_nothing_else_of_it(tmp_path: Path) -> None:
+    folders = {"/static/": "/opt/shop/app/static", "/media/": "/srv/shop/media"}
+    chosen = make("shop:app", "shop.example.com", release("el9"), Settings(gateways=2), static=folders)
+    write(render(chosen), tmp_path / "d")
+    folder = tmp_path / "d" / "selinux"
+    subprocess.run(["make", "-s"], cwd=folder, check=True, timeout=60)
+    assert "\n/opt/shop/app/static(/.*)?  " in (folder / "shop.fc").read_text()
+    assert "/srv/shop" not in (folder / "shop.fc").read_text()
+    policy = compiled(folder, "shop")
+    for reader in ("httpd_t", "shop_t"):
+        assert {"open", "read"} <= allowed(policy, reader, "shop_static_t", "file")
+        assert "write" not in allowed(policy, reader, "shop_static_t", "file")
+    assert allowed(policy, "httpd_t", "shop_app_t", "dir") == {"search", "getattr"}
+    assert allowed(policy, "httpd_t", "shop_app_t", "file") == set()
+    readme = (tmp_path / "d/README.md").read_text()
+    assert "nginx sends /media/ from /srv/shop/media, as before" in readme
+    assert "nginx sends /static/" not in readme
+
+
 def test_the_backup_copies_a_database_that_is_written_to(tmp_path: Path) -> None:
     write(render(plan("el9")), tmp_path / "d")
     program = tmp_path / "d/root/opt/shop/bin/backup.py"

@@ -103,6 +103,11 @@ class Plan:
         return "[flask]" if self.own_broker else "[flask,redis]"
 
     @property
+    def own_static(self) -> tuple[str, ...]:
+        """The folders of static files that lie in the app's, and that nginx is let into."""
+        return tuple(each for each in self.static.values() if PurePosixPath(each).is_relative_to(self.home))
+
+    @property
     def tls(self) -> tuple[tuple[str, str], ...]:
         """The certificates and keys that nginx reads."""
         folder = "/etc/pki/tls" if self.release.selinux else "/etc/ssl"
