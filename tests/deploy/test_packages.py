@@ -45,6 +45,10 @@ def test_the_rpm_builds_and_has_what_it_should(tmp_path: Path) -> None:
     app.mkdir()
     (app / "shop.py").write_text("app = None\n")
     (app / "requirements.txt").write_text("headgate\n")
+    for left_out in (".headgate", "venv", "deploy-el9"):
+        (app / left_out).mkdir()
+        (app / left_out / "secret").write_text("s" * 64)
+    (app / "static/venv").mkdir(parents=True)
     wheel(tmp_path / "wheels")
     (tmp_path / "d/root/etc/shop/headgate.toml.new").write_text("")  # beside an edited one
     build = [str(tmp_path / "d/rpm/build.sh"), str(app), str(tmp_path / "wheels"), "2.5"]
@@ -67,6 +71,8 @@ def test_the_rpm_builds_and_has_what_it_should(tmp_path: Path) -> None:
     ):
         assert path in listed
     assert not [path for path in listed if path.startswith(str(tmp_path))]
+    assert "/opt/shop/app/static/venv" in listed
+    assert not [path for path in listed if path.endswith("/secret")], "what is left out of the app came along"
     assert "/etc/shop/headgate.toml" in asked("--configfiles").split()
     assert "2.5" in asked("--info")
     scripts = asked("--scripts")
@@ -131,16 +137,21 @@ def test_the_role_needs_nothing_that_was_not_generated() -> None:
 
 
 def played(folder: Path, *said: str) -> subprocess.CompletedProcess[str]:
-    """The role's tasks on Headgate's wheel, run on this machine as they stand, but for the folder and the owner."""
+    """The role's tasks on the wheel and the app's folder, run here as they stand, but for the folder and the owner."""
     (text,) = (file.text for file in render(plan("el9")) if file.path.name == "main.yml" and "tasks" in file.path.parts)
-    names = ("Look whether Headgate's wheel is given", "Copy Headgate's wheel", "Install Headgate")
+    names = (
+        "Look whether Headgate's wheel is given",
+        "Look whether the app's folder has nothing but the app",
+        "Copy Headgate's wheel",
+        "Install Headgate",
+    )
     tasks = [task for task in yaml.safe_load(text.replace("/opt/shop", f"{folder}/opt")) if task["name"] in names]
     assert [task["name"] for task in tasks] == list(names)
     for task in tasks:
         task.pop("notify", None)
         for key in ("owner", "group"):
             task.get("ansible.builtin.copy", {}).pop(key, None)
-    defaults = {"shop_headgate": ""}
+    defaults = {"shop_headgate": "", "shop_app": str(folder / "app")}
     (folder / "site.yml").write_text(
         yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "vars": defaults, "tasks": tasks}])
     )
@@ -172,6 +183,10 @@ def test_the_role_installs_headgates_wheel_and_another_one_of_its_version(tmp_pa
         assert f"changed={changed} " in told.stdout
         done = subprocess.run([tmp_path / "opt/venv/bin/headgate"], capture_output=True, text=True, check=True)
         assert done.stdout == f"{said}\n"
+    (tmp_path / "app/.headgate").mkdir(parents=True)
+    told = played(tmp_path, *given)
+    assert told.returncode == 2
+    assert "Give a folder without them" in " ".join(told.stdout.split())
 
 
 @pytest.mark.parametrize(("broker", "extras"), [("embedded", "[flask]"), ("redis://queue:6379/0", "[flask,redis]")])
