@@ -10,6 +10,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.server import ServerProtocol
 
 from headgate.gateway.connection import Connection
 from headgate.gateway.httpproto import HttpProtocol
@@ -487,10 +488,28 @@ async def test_with_lanes_off_a_worker_is_never_told_that_a_handler_is_slow() ->
 
 def left() -> list[str]:
     """What is in memory of connections, open ones and such as have ended."""
-    return [type(one).__name__ for one in gc.get_objects() if issubclass(type(one), HttpProtocol | Wire | Connection)]
+    return [type(one).__name__ for one in gc.get_objects() if issubclass(type(one), HttpProtocol | Wire | ServerProtocol | Connection)]
 
 
-@pytest.mark.parametrize("how", ["request", "closed", "aborted", "refused"])
+UPLOAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+ENDS = {
+    "malformed request": b"\x00\x01\r\n\r\n",
+    "malformed chunk": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "unmasked frame": HANDSHAKE + b"\x81\x05hello",
+    "reserved bits": HANDSHAKE + b"\xf1\x80\0\0\0\0",
+    "oversize frame": HANDSHAKE + b"\x81\xff" + (1 << 40).to_bytes(8, "big") + b"mask",
+    "cut in the head": GET[:20],
+    "cut in the body": UPLOAD + b"u" * 100_000,
+    "cut in the answer": UPLOAD + b"u" * 200_000,
+}
+"""What a client sends before it goes."""
+
+
+@pytest.mark.parametrize("how", ["request", "closed", "aborted", "refused", *ENDS])
 async def test_a_connection_that_has_ended_does_not_wait_for_the_garbage_collector(how: str) -> None:
     async def once(rig: Rig) -> None:
         if how == "request":
@@ -498,6 +517,12 @@ async def test_a_connection_that_has_ended_does_not_wait_for_the_garbage_collect
         elif how == "refused":
             with pytest.raises(InvalidStatus):
                 await connect(f"{rig.ws_url}/-/none")
+        elif how in ENDS:
+            _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+            writer.write(ENDS[how])
+            await writer.drain()
+            await asyncio.sleep(0.2)  # it is read, and what it asks for has begun
+            writer.transport.abort()
         else:
             async with connect(f"{rig.ws_url}/ws") as sock:
                 await sock.send("hello")
@@ -506,7 +531,9 @@ async def test_a_connection_that_has_ended_does_not_wait_for_the_garbage_collect
                     sock.transport.abort()
 
     async with Rig() as rig:
-        await rig.worker()
+        worker = await rig.worker()
+        if how == "cut in the answer":
+            worker.on_request = lambda _: None
         await once(rig)
         await until(lambda: not rig.gateway.app.connections, "nobody is connected")
         gc.collect()

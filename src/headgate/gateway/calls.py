@@ -104,6 +104,12 @@ class Call(Task):
         self._waiter = waiter = asyncio.get_running_loop().create_future()
         return await waiter
 
+    def let_go(self) -> None:
+        """Nobody waits in `frame` any more: forget why there was none, whose traceback refers back to this call."""
+        self._waiter = None
+        if self._failure is not None:
+            self._failure.__traceback__ = None
+
     def passed(self, amount: int) -> None:
         """So many bytes went on to the client: the app worker may send as many more."""
         if self._window is None:

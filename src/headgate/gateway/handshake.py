@@ -94,6 +94,7 @@ class Handshake(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.http_protocol.leave()
+        self.proto.parser.close()  # it refers back to the protocol
         if not self.done:
             task = self.task
             self._over(499)

@@ -130,22 +130,19 @@ class HttpProtocol(HttpToolsProtocol):
         if self._lingering is not None:
             self._lingering.cancel()
         self.leave()
+        self.pipeline.clear()
         for one in waiting:
-            if not one.response_complete:
-                gone = cast(dict[str, Any], one.scope).get(GONE)
-                if gone is not None:
-                    gone()
+            gone = cast(dict[str, Any], one.scope).pop(GONE, None)
+            if gone is not None and not one.response_complete:
+                gone()
         self._let_go()
 
     def _let_go(self) -> None:
-        """Give up what refers back to this connection: it need not wait for the collector, which comes seldom here."""
-        if self._busy():
-            return
-        scopes = [self.scope, self.cycle.scope] if self.cycle is not None else [self.scope]
-        for scope in (cast("dict[str, Any] | None", one) for one in scopes):
-            for key in (GONE, CUT, REFUSE, CORK) if scope is not None else ():
-                cast(dict[str, Any], scope).pop(key, None)
-        self.cycle = cast(RequestResponseCycle, None)
+        """Give up what refers back to this connection: it need not wait for the collector, which comes seldom here.
+
+        A request that is still being answered keeps its scope, and with it the connection, until it ends.
+        """
+        self.scope, self.cycle = cast(Any, None), cast(RequestResponseCycle, None)
 
     def leave(self) -> None:
         """Count the connection no more (once): it is gone, or a WebSocket."""
@@ -247,6 +244,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._in_body = False
         super().on_message_complete()
+        if not self.pipeline:  # a large piece of the body stopped the reading: that the client goes is to be seen
+            self.flow.resume_reading()
         if not self._busy():  # the end of a body whose request was answered before
             self.head_since, self._raw_head = self.loop.time(), 0
 
@@ -333,7 +332,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def cut(self) -> None:
         """End the connection so that the client sees an incomplete response."""
-        self.cycle.disconnected = True
+        if self.cycle is not None:
+            self.cycle.disconnected = True
         self.transport.close()
 
     # WebSockets

@@ -147,6 +147,7 @@ class Web:
         finally:
             # uvicorn's request is a cycle, and the collector comes seldom: the body must not stay with it.
             scope.pop(GONE, None)
+            call.let_go()
             if body.path is not None:
                 await self._spool.discard(body)
             if self.on_done is not None:

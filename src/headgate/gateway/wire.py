@@ -272,6 +272,7 @@ class Wire(asyncio.Protocol):
         # What refers back to this wire is given up: it need not wait for the collector, which comes seldom here.
         self.peer = NOBODY
         self._proto.parser.close()
+        self._proto.parser_exc = None  # its traceback has the parser's frames, and these the protocol
 
     def _too_much(self, size: int) -> bool:
         """Whether what came after the end is to be dropped; a flood is not even read."""

@@ -92,6 +92,7 @@ class Access:
                 more = isinstance(frame, Chunk) and frame.more
         finally:
             scope.pop(GONE, None)
+            call.let_go()
         if isinstance(first, Fail):
             log.warning("the app's hook %s failed for stream %s (error %s)", HOOK, stream, first.error_id)
         return isinstance(first, Head) and 200 <= first.status < 300
