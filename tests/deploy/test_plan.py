@@ -68,7 +68,7 @@ def test_what_differs_between_the_systems() -> None:
 
 def test_jobs_have_a_slice_of_their_own_and_find_the_broker() -> None:
     jobs = unit(plan(), "shop-jobs.service")
-    assert "--roles jobs --data /var/lib/shop/jobs --broker unix:/var/lib/shop/run/broker.sock" in jobs
+    assert "--roles jobs,rq,celery --data /var/lib/shop/jobs --broker unix:/var/lib/shop/run/broker.sock" in jobs
     assert "Slice=shop-jobs.slice" in jobs
     weights = [int(unit(plan(), f"shop-{each}.slice").split("CPUWeight=")[1].split()[0]) for each in ("web", "jobs")]
     assert weights[0] >= 10 * weights[1]

@@ -488,7 +488,11 @@ async def test_with_lanes_off_a_worker_is_never_told_that_a_handler_is_slow() ->
 
 def left() -> list[str]:
     """What is in memory of connections, open ones and such as have ended."""
-    return [type(one).__name__ for one in gc.get_objects() if issubclass(type(one), HttpProtocol | Wire | ServerProtocol | Connection)]
+    return [
+        type(one).__name__
+        for one in gc.get_objects()
+        if issubclass(type(one), HttpProtocol | Wire | ServerProtocol | Connection)
+    ]
 
 
 UPLOAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"

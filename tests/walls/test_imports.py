@@ -37,6 +37,7 @@ PARENT = {
 }
 """What only the supervisor's own process needs; `supervisor.child` is each role's end of it."""
 
+COMPANION = {"headgate.gateway", "headgate.apps", "headgate.jobs", "headgate.declare", *PARENT, "flask"}
 FORBIDDEN = {
     "headgate.roles.gateway": {
         "headgate.jobs",
@@ -63,6 +64,8 @@ FORBIDDEN = {
         "uvicorn",
         "httptools",
     },
+    "headgate.roles.rq": {*COMPANION, "rq"},
+    "headgate.roles.celery": {*COMPANION, "celery"},
     "headgate.roles.broker": {
         "headgate.gateway",
         "headgate.apps",

@@ -61,7 +61,7 @@ def _processes(status: Status) -> RenderableType:
 
 
 def _order(process: Status) -> tuple[int, str, int, int]:
-    roles = ("gateway", "app", "jobs", "broker")
+    roles = ("gateway", "app", "jobs", "rq", "celery", "broker")
     return (roles.index(process["role"]), process["lane"] or "", process["index"], process["generation"])
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from headgate.base.errors import ConfigError
 from headgate.cli.console import complain, err
 from headgate.cli.options import chdir_option, loaded, setting_options
 from headgate.config.settings import Settings
@@ -52,6 +53,7 @@ def run(app: str | None, chdir: str | None, **flags: Any) -> None:
     """
     settings = loaded({"app": app, **flags}, chdir).settings
     _check_app(settings)
+    _check_companions(settings)
     sys.exit(_supervise(settings, _check_engine(settings)))
 
 
@@ -88,6 +90,20 @@ def _check_app(settings: Settings) -> None:
 
     if "app" in settings.roles or "jobs" in settings.roles:
         check(settings.app)
+
+
+def _check_companions(settings: Settings) -> None:
+    """Workers of RQ and Celery need what they work on."""
+    from headgate.cli.shared import is_shared
+
+    for tool, workers in (("rq", settings.rq_workers), ("celery", settings.celery_workers)):
+        if workers and not is_shared(settings):
+            raise ConfigError(
+                f"{tool}_workers run jobs of an engine that is a Redis, and broker is {settings.broker!r}: "
+                "set broker to its URL, redis://… (or let Headgate's own job workers run them)."
+            )
+    if settings.celery_workers and not settings.celery_app:
+        raise ConfigError('celery_workers needs celery_app: the Celery app, as "module:attribute".')
 
 
 def _check_engine(settings: Settings) -> Mapping[str, Any] | None:

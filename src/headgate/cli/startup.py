@@ -62,7 +62,8 @@ def _kind(role: str, lane: str | None, count: int) -> str:
     many = "" if count == 1 else "s"
     if role == "app":
         return f"app worker{many} ({lane} lane)"
-    return {"jobs": f"job worker{many}", "gateway": f"gateway{many}"}.get(role, role)
+    named = {"jobs": "job worker", "gateway": "gateway", "rq": "RQ worker", "celery": "Celery worker"}
+    return f"{named[role]}{many}" if role in named else role
 
 
 def _queues(status: dict[str, Any]) -> str:

@@ -74,6 +74,19 @@ def load(
     return Loaded(Settings(**values), origins)
 
 
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The variables by which another process gets the same settings, whatever its files say: reading them backwards."""
+    return {declared.variable: _as_text(getattr(settings, key)) for key, declared in DECLARED.items()}
+
+
+def _as_text(held: Any) -> str:
+    if isinstance(held, dict):
+        return ",".join(f"{key}={one}" for key, one in held.items())
+    if isinstance(held, tuple | list):
+        return ",".join(map(str, held))
+    return str(held).lower() if isinstance(held, bool) else str(held)
+
+
 def _file(folder: Path, environ: Mapping[str, str]) -> Path:
     """headgate.toml, or what HEADGATE_CONFIG names in its place; that has to be there."""
     named = environ.get(ELSEWHERE)

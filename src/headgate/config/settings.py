@@ -15,7 +15,7 @@ import msgspec
 from headgate.config.folder import DataFolder
 
 Lane = Literal["fast", "slow"]
-Role = Literal["broker", "gateway", "app", "jobs"]
+Role = Literal["broker", "gateway", "app", "jobs", "rq", "celery"]
 AccessFormat = Literal["logfmt", "combined", "json"]
 SlowClient = Literal["close", "drop"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -166,6 +166,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Option(Topic.PROCESSES, "Sockets with a loop of their own (flask-sock) per app worker", least=1)
     ] = 1000
     jobs: Annotated[int, Option(Topic.PROCESSES, "Job worker processes: jobs run at once", least=0, flag="--jobs")] = 2
+    rq_workers: Annotated[
+        int, Option(Topic.PROCESSES, "Ordinary RQ workers to start and supervise here", least=0, flag="--rq-workers")
+    ] = 0
+    celery_workers: Annotated[
+        int,
+        Option(
+            Topic.PROCESSES,
+            "Processes of an ordinary Celery worker to start and supervise here; 0 for none",
+            least=0,
+            flag="--celery-workers",
+        ),
+    ] = 0
     job_nice: Annotated[
         int, Option(Topic.PROCESSES, "How much a job worker yields the CPU to the others (0 to 19)", least=0)
     ] = 5
@@ -342,6 +354,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queues: Annotated[
         tuple[str, ...], Option(Topic.JOBS, 'Queues that the job workers serve, "*" being all', flag="--queues")
     ] = ("*",)
+    rq_queues: Annotated[
+        tuple[str, ...], Option(Topic.JOBS, "Queues of RQ that `rq_workers` serve, the first one first")
+    ] = ("default",)
+    celery_queues: Annotated[tuple[str, ...], Option(Topic.JOBS, "Queues of Celery that `celery_workers` serve")] = (
+        "default",
+        "celery",
+    )
     job_max_jobs: Annotated[
         int, Option(Topic.JOBS, "A job worker is replaced after this many jobs; 0 means never", least=0)
     ] = 0

@@ -122,13 +122,17 @@ def places(settings: Settings) -> list[Place]:
         *(Place("app", "fast", index) for index in range(settings.workers)),
         *(Place("app", "slow", index) for index in range(settings.slow_workers if settings.lanes else 0)),
         *(Place("jobs", None, index) for index in range(settings.jobs)),
+        *(Place("rq", None, index) for index in range(settings.rq_workers)),
+        *([Place("celery", None, 0)] if settings.celery_workers else []),
     ]
     return [place for place in everything if place.role in settings.roles]
 
 
 def code_processes(settings: Settings) -> int:
     """How many processes of one generation run user code here: what their connection pools share a server among."""
-    return sum(place.role in ("app", "jobs") for place in places(settings))
+    here = [place.role for place in places(settings)]
+    celery = settings.celery_workers if "celery" in here else 0
+    return sum(role in ("app", "jobs", "rq") for role in here) + celery
 
 
 def _how(status: int) -> str:

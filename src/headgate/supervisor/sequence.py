@@ -9,17 +9,19 @@ from typing import Final
 from headgate.config.settings import Settings
 from headgate.supervisor.roster import Run
 
-BOOT_STAGES: Final = (("broker",), ("gateway",), ("app", "jobs"))
+BOOT_STAGES: Final = (("broker",), ("gateway",), ("app", "jobs", "rq", "celery"))
 """Each stage is started when all of the one before serve."""
-RELOADED: Final = frozenset({"app", "jobs"})
+RELOADED: Final = frozenset({"app", "jobs", "rq", "celery"})
 """The roles that run user code: a reload gives them a new generation."""
 LAST_GRACE: Final = 2.0
 """Seconds at least for those whose turn to stop comes late."""
 _STOPS_AFTER: Final[dict[str, frozenset[str]]] = {
     "jobs": frozenset(),
+    "rq": frozenset(),
+    "celery": frozenset(),
     "gateway": frozenset(),
     "app": frozenset({"gateway"}),
-    "broker": frozenset({"gateway", "app", "jobs"}),
+    "broker": frozenset({"gateway", "app", "jobs", "rq", "celery"}),
 }
 
 

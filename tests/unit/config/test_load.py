@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headgate.base.errors import ConfigError
-from headgate.config.load import load
+from headgate.config.load import as_environment, load
 from headgate.config.settings import DECLARED, Settings
 
 
@@ -157,3 +157,10 @@ def test_another_file_may_be_named(tmp_path: Path) -> None:
     assert loaded.origins["workers"] == str(tmp_path / "shop.toml")
     with pytest.raises(ConfigError, match=r"HEADGATE_CONFIG names nowhere\.toml, and there is no such file"):
         load(folder=tmp_path, environ={"HEADGATE_CONFIG": "nowhere.toml"})
+
+
+def test_another_process_gets_the_same_settings_whatever_its_files_say(folder: Path) -> None:
+    flags = {"lane": "GET /report?a=b=slow", "queues": "a,b", "reload": "yes", "stop_timeout": "1.5 m", "threads": "8"}
+    settings = load(flags, folder=folder, environ={}).settings
+    assert load(folder=folder, environ=as_environment(settings)).settings == settings
+    assert load(folder=folder, environ=as_environment(Settings())).settings == Settings()
