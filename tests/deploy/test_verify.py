@@ -65,7 +65,7 @@ def test_a_planted_mistake_is_found(path: str, right: str, wrong: str, verifier:
     # Hardening is the sum of many: one missing line alone does not lift a service over the bar
     broken = text.partition("NoNewPrivileges")[0] + "ExecStartPre=/bin/true\n" if "security" in verifier else None
     file.write_text(broken or text.replace(right, wrong, 1))
-    check = judged(verify(tmp_path / "d", chosen))[verifier]
+    (check,) = verify(tmp_path / "d", chosen, verifier)
     assert check.state is State.FAILED, check
     assert check.detail
 
@@ -75,7 +75,7 @@ def test_edited_settings_are_read_and_not_compared_with_the_plan(tmp_path: Path)
     write(render(chosen), tmp_path / "d")
     file = tmp_path / "d/root/etc/shop/headgate.toml"
     file.write_text(file.read_text().replace("gateways = 2", "gateways = 3"))
-    check = judged(verify(tmp_path / "d", chosen))["headgate config"]
+    (check,) = verify(tmp_path / "d", chosen, "headgate config")
     assert check.state is State.PASSED
     assert "somebody has edited it" in check.detail
 
@@ -85,7 +85,8 @@ def test_a_mistake_in_the_policy_is_found(tmp_path: Path) -> None:
     write(render(chosen), tmp_path / "d")
     policy = tmp_path / "d/selinux/shop.te"
     policy.write_text(policy.read_text().replace("allow httpd_t shop_t:", "allow httpd_t shopp_t:"))
-    assert judged(verify(tmp_path / "d", chosen))["checkmodule, semodule_package"].state is State.FAILED
+    (check,) = verify(tmp_path / "d", chosen, "checkmodule, semodule_package")
+    assert check.state is State.FAILED
 
 
 def test_a_verifier_that_is_not_there_is_named_with_its_package(

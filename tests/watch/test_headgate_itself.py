@@ -30,7 +30,7 @@ def wait():
 
 @app.get("/hang")
 def hang():
-    held.wait(30)
+    held.wait(8)
     return "hung"
 """
 

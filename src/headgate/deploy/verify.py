@@ -48,12 +48,13 @@ class Refused(Exception):
     """A verifier's objection."""
 
 
-def verify(folder: Path, plan: Plan) -> list[Check]:
+def verify(folder: Path, plan: Plan, only: str | None = None) -> list[Check]:
     """Run every verifier that this machine has on a rendered deployment.
 
     Args:
         folder: where it was written.
         plan: what it was made from.
+        only: the name of the one verifier to run; default all.
 
     Returns:
         one check for each verifier, in a fixed order; MISSING names the package that would bring it.
@@ -63,7 +64,11 @@ def verify(folder: Path, plan: Plan) -> list[Check]:
         shutil.copytree(folder, copy / "deployment")
         root = copy / "deployment" / "root"
         _stand_ins(root, plan)
-        return [_judge(name, program, package, check, root, plan) for name, program, package, check in _checks(plan)]
+        return [
+            _judge(name, program, package, check, root, plan)
+            for name, program, package, check in _checks(plan)
+            if only in (None, name)
+        ]
 
 
 Judge = Callable[[Path, Plan], str]
