@@ -17,7 +17,7 @@ daemon off;
 pid {folder}/nginx.pid;
 error_log stderr info;
 worker_processes 1;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/body;
