@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import Connection
 
 from headgate.base.errors import EngineGone
 from headgate.base.model import JobSpec
@@ -83,20 +85,13 @@ async def test_replicas_are_asked_on_the_connection_that_answered_the_put_or_not
 
 
 async def test_a_request_behind_a_slow_one_has_its_time_from_the_answer_on() -> None:
-    class Connection:
-        def pack_command(self, *command: Any) -> list[bytes]:
-            return []
-
-        async def send_packed_command(self, out: bytes, check_health: bool) -> None: ...
-
-        async def read_response(self, **options: Any) -> Any:
-            await asyncio.get_running_loop().create_future()
-
-        async def disconnect(self, nowait: bool) -> None: ...
-
-    line = Line(Connection(), lambda channel, payload: None, lambda: None)
+    near, far = socket.socketpair()
+    connection = Connection()
+    connection._reader, connection._writer = await asyncio.open_connection(sock=near)
+    connection._parser.on_connect(connection)  # type: ignore[no-untyped-call]
+    line = Line(connection, lambda channel, payload: None, lambda: None)
     real, now = line._loop, [100.0]
-    line._loop = SimpleNamespace(time=lambda: now[0], create_future=real.create_future, create_task=real.create_task)  # type: ignore[assignment]
+    line._loop = SimpleNamespace(time=lambda: now[0], create_future=real.create_future, call_soon=real.call_soon)  # type: ignore[assignment]
     slow = [line.call("WAIT", 1, 4000) for _ in range(3)]
     for at, one in enumerate(slow, 1):
         now[0] = 100.0 + 4 * at
@@ -108,6 +103,7 @@ async def test_a_request_behind_a_slow_one_has_its_time_from_the_answer_on() -> 
     now[0] += 5.5
     assert line.silent()
     await line.close()
+    far.close()
 
 
 async def test_a_connection_that_broke_in_its_last_step_of_setup_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
