@@ -8,7 +8,7 @@ import pytest
 
 from headgate.base.errors import ConfigError, UnknownJob, WrongState
 from headgate.base.model import JobState, Outcome, new_id
-from tests.support.contract import collect, kinds, put, settle, take
+from tests.support.contract import collect, kinds, put, said, settle, spec, take
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +109,19 @@ async def test_purge_forgets_ended_jobs_only(rig: Any) -> None:
     left = {record.id for record in await rig.engine.jobs.find()}
     assert left == {done.id, waiting.id}
     assert dead.id not in left
+
+
+async def test_purge_finds_few_among_many(rig: Any) -> None:
+    for queue, count in [*[("many", 40)] * 28, ("few", 2)]:
+        await rig.engine.sink.put([spec(queue=queue) for _ in range(count)])
+        claims = await take(rig.engine, most=count)
+        assert len(claims) == count
+        await rig.engine.source.settle("w1", [said(claim, Outcome.SUCCEEDED) for claim in claims])
+    await rig.clock.advance(1)
+    assert await rig.engine.operations.purge([JobState.SUCCEEDED], queue="few") == 2
+    assert await rig.engine.operations.purge([JobState.SUCCEEDED], most=1_100) == 1_100
+    assert await rig.engine.operations.purge([JobState.SUCCEEDED]) == 20
+    assert not await rig.engine.jobs.find()
 
 
 async def test_queue_rules_are_checked(rig: Any) -> None:

@@ -103,6 +103,32 @@ async def test_a_member_known_by_its_idempotency_key_is_waited_for(rig: Any) -> 
     assert await states(rig, then) == ["queued"]
 
 
+async def test_a_job_that_was_cancelled_while_it_waited_waits_again_when_it_is_put_back(rig: Any) -> None:
+    first = spec()
+    second = spec(after=(first.id,))
+    await rig.engine.sink.put([first, second])
+    await rig.engine.jobs.cancel(second.id)
+    assert await rig.engine.jobs.retry(second.id) is JobState.SCHEDULED
+    (claim,) = await take(rig.engine, most=5)
+    assert claim.job.id == first.id
+    await settle(rig.engine, claim)
+    (claim,) = await take(rig.engine)
+    assert claim.job.id == second.id
+    await settle(rig.engine, claim)
+    assert await states(rig, first, second) == ["succeeded", "succeeded"]
+
+
+async def test_what_ended_while_it_was_cancelled_is_not_waited_for(rig: Any) -> None:
+    first = spec()
+    second = spec(after=(first.id,))
+    await rig.engine.sink.put([first, second])
+    await rig.engine.jobs.cancel(second.id)
+    await settle(rig.engine, (await take(rig.engine))[0], Outcome.FAILED)
+    assert await rig.engine.jobs.retry(second.id) is JobState.QUEUED
+    (claim,) = await take(rig.engine)
+    assert (claim.job.id, claim.job.tries) == (second.id, 1)
+
+
 async def test_cancelling_the_one_that_waits_and_the_one_waited_for(rig: Any) -> None:
     first = spec()
     second = spec(after=(first.id,))

@@ -102,6 +102,8 @@ def _check_companions(settings: Settings) -> None:
                 f"{tool}_workers run jobs of an engine that is a Redis, and broker is {settings.broker!r}: "
                 "set broker to its URL, redis://… (or let Headgate's own job workers run them)."
             )
+    if settings.rq_workers and not settings.rq_url and "+" in settings.broker.partition("://")[0]:
+        raise ConfigError(f"rq_workers needs rq_url: RQ does not understand {settings.broker.partition('://')[0]}://.")
     if settings.celery_workers and not settings.celery_app:
         raise ConfigError('celery_workers needs celery_app: the Celery app, as "module:attribute".')
 

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 PARTS: Final = 3
 """A lease is renewed so often within its time."""
+AGAIN: Final = 0.5
+"""Seconds before a renewal that failed is tried again."""
 WAIT: Final = 1.0
 """Seconds before cancellations are listened for again after an error."""
 
@@ -61,7 +63,8 @@ class Leases:
         while True:
             await self.some()
             await self._clock.sleep(self._length / PARTS)
-            await self.renew()
+            while not await self.renew():
+                await self._clock.sleep(min(AGAIN, self._length / PARTS))
 
     async def hear(self) -> None:
         """Look at once when somebody says that a job held here is to end: the channel is a hint, renewing tells."""
@@ -76,16 +79,16 @@ class Leases:
                 log.warning("cancellations are not heard at the moment: %s", exc)
             await self._clock.sleep(WAIT)
 
-    async def renew(self) -> None:
-        """Renew once, and note what the engine says of each."""
+    async def renew(self) -> bool:
+        """Renew once, and note what the engine says of each; False if the engine could not be asked."""
         held = {run.id: run.epoch for run in self.held.values() if not run.lost}
         if not held:
-            return
+            return True
         try:
             verdicts = await self._engine.source.renew(self._worker, held)
         except HeadgateError as exc:
             log.warning("leases cannot be renewed: %s", exc)
-            return
+            return False
         for job, verdict in verdicts.items():
             run = self.held.get(job)
             if run is not None and run.epoch == held[job]:
@@ -93,3 +96,4 @@ class Leases:
                 run.cancel_requested = run.cancel_requested or verdict == "cancel"
         if verdicts:
             self._told()
+        return True

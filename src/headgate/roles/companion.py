@@ -7,16 +7,18 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from headgate.base.errors import ConfigError, HeadgateError
 from headgate.base.ports import StopSignal
 from headgate.config.load import as_environment
 from headgate.supervisor.child import Child
 
+LEASHED: Final = "headgate.roles.leashed"
 LAST: Final = 2.0
 """Seconds before the deadline at which a worker that still works is told to leave its jobs to others."""
 
@@ -32,12 +34,14 @@ class Tool:
     Args:
         name: of the command.
         arguments: of the command.
+        env: what it is told beside the settings.
         at_once: the signal by which it leaves its jobs and goes, after a SIGTERM let it finish them.
     """
 
     name: str
     arguments: Sequence[str]
     at_once: signal.Signals
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 class Companion:
@@ -67,29 +71,34 @@ class Companion:
         with contextlib.ExitStack() as given:
             given.callback(os.close, tells)
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "headgate.roles.leashed", str(tells), self._tool.name, *self._tool.arguments),
+                *self._command(tells),
                 stdin=asyncio.subprocess.PIPE,
-                env={**os.environ, **as_environment(self._child.settings)},
+                env={**os.environ, **as_environment(self._child.settings), **self._tool.env},
                 pass_fds=[tells],
             )
         stopping = asyncio.ensure_future(stop.wait())
         ended = asyncio.ensure_future(process.wait())
         try:
-            await self._until_serving(told, ended)
-            self._child.report({f"{self._tool.name}_pid": process.pid})
-            ready()
-            await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                raise self._unexpected(ended.result())
+            if await self._serves(told, stopping):
+                self._child.report({f"{self._tool.name}_pid": process.pid})
+                ready()
+                await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                raise self._unexpected(await ended)
             await self._finish(process, ended, stopping.result())
         finally:
             stopping.cancel()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            for pid in family(process.pid) if not ended.done() else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await ended
 
-    async def _until_serving(self, told: int, ended: asyncio.Future[int]) -> None:
-        """Wait for the word that it serves; the end of the pipe without it is its end."""
+    def _command(self, tells: int) -> list[str]:
+        tool = self._tool
+        return [sys.executable, "-m", LEASHED, str(tells), str(int(tool.at_once)), tool.name, *tool.arguments]
+
+    async def _serves(self, told: int, stopping: asyncio.Future[float]) -> bool:
+        """Wait for the word that it serves: False if it ended without it (so the pipe does too), or is to stop."""
         loop = asyncio.get_running_loop()
         heard: asyncio.Future[bytes] = loop.create_future()
 
@@ -99,8 +108,9 @@ class Companion:
 
         loop.add_reader(told, hear)
         try:
-            if not await heard:
-                raise self._unexpected(await ended)
+            both: list[asyncio.Future[Any]] = [heard, stopping]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            return heard.done() and heard.result() != b""
         finally:
             loop.remove_reader(told)
             os.close(told)
@@ -117,3 +127,12 @@ class Companion:
     def _unexpected(self, code: int) -> CompanionEnded:
         how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
         return CompanionEnded(f"the {self._tool.name} worker {how}; it may have said why above")
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that it has started, as far as the system tells (Linux): not all are in its group."""
+    found = [pid]
+    for one in found:  # grows meanwhile
+        with contextlib.suppress(OSError):
+            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
 
@@ -12,7 +13,16 @@ from headgate.supervisor.child import Child, serve
 
 def service(child: Child) -> Companion:
     """What the role runs."""
-    return Companion(child, Tool("rq", arguments(child.settings, child.name), signal.SIGTERM))
+    settings = child.settings
+    # Its address may hold a password, which is not for everybody's `ps`.
+    env = {"RQ_REDIS_URL": address(settings)}
+    return Companion(child, Tool("rq", arguments(settings, child.name), signal.SIGTERM, env))
+
+
+def address(settings: Settings) -> str:
+    """The Redis of RQ, as redis-py reads it: the setting, else the engine's without Headgate's own options."""
+    scheme, _, rest = settings.broker.partition("?")[0].partition("://")
+    return settings.rq_url or f"{scheme.replace('valkey', 'redis')}://{rest}"
 
 
 def arguments(settings: Settings, name: str) -> list[str]:
@@ -20,13 +30,12 @@ def arguments(settings: Settings, name: str) -> list[str]:
 
     Args:
         settings: of this Headgate.
-        name: of the process; on this machine alone it is unique.
+        name: of the process. A container that is started anew may repeat it, and RQ refuses a name that it still lists.
     """
-    url = (settings.rq_url or settings.broker).partition("?")[0]
     quiet = [] if settings.log_level == "debug" else ["--quiet"]
     worker_class = "headgate.roles.rq_worker.Telling"
-    named = f"{socket.gethostname()}-{name}"
-    return ["worker", "--url", url, "--name", named, "--worker-class", worker_class, *quiet, *settings.rq_queues]
+    named = f"{socket.gethostname()}-{name}-{secrets.token_hex(3)}"
+    return ["worker", "--name", named, "--worker-class", worker_class, *quiet, *settings.rq_queues]
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 from collections.abc import Sequence
 from typing import Any
 
 from headgate.base import lifecycle
 from headgate.base.model import JobRecord, JobState
+from headgate.drivers.local import waits
 from headgate.drivers.local.rows import BRIEF, NUMBER, STATE, Row, carry_out, known
 from headgate.drivers.local.store import Store
 
@@ -60,12 +62,16 @@ def cancel(store: Store, job_id: str) -> JobState:
 def revive(store: Store, job_id: str) -> JobState:
     """Put a failed or cancelled job back, its counts anew. Its stream goes on behind what was its last event.
 
+    One that was to run after another which has not ended waits for it again.
+
     Raises:
         UnknownJob, WrongState.
     """
     row = known(store, job_id)
     spec = row.decoded()
     step = lifecycle.revived(row.standing(spec))
+    if waits.waits(store, row.seq):
+        step = dataclasses.replace(step, state=JobState.SCHEDULED)
     store.db.execute("UPDATE events SET terminal = 0 WHERE stream = ? AND terminal = 1", (row.seq,))
     store.db.execute("UPDATE jobs SET cancel_requested = 0 WHERE seq = ?", (row.seq,))
     carry_out(store, row._replace(tries=0, cancel_requested=0), spec, step)

@@ -8,7 +8,7 @@ from headgate.base.errors import UnknownJob
 from headgate.base.lifecycle import Step
 from headgate.base.model import Failure, JobSpec, JobState, NewEvent, job_stream
 from headgate.drivers.local.rows import SELECT, Row, carry_out, write_events
-from headgate.drivers.local.schema import FAILED, RUNNING, SUCCEEDED
+from headgate.drivers.local.schema import FAILED, RUNNING, SCHEDULED, SUCCEEDED
 from headgate.drivers.local.store import Store, pack
 
 
@@ -36,6 +36,11 @@ def begin(store: Store, seq: int, spec: JobSpec) -> None:
             store.changes.ended.append((needed, state))
 
 
+def waits(store: Store, seq: int) -> bool:
+    """Whether a job waits for another that has not ended."""
+    return store.db.execute("SELECT 1 FROM waits WHERE seq = ? LIMIT 1", (seq,)).fetchone() is not None
+
+
 def tell(store: Store) -> None:
     """Tell those who wait of every job that has ended in this transaction, and of what ends by that."""
     while store.changes.ended:
@@ -48,7 +53,7 @@ def tell(store: Store) -> None:
 def _one_is_over(store: Store, row: Row, needed: str, state: int) -> None:
     store.db.execute("DELETE FROM waits WHERE needed = ? AND seq = ?", (needed, row.seq))
     store.changes.waits -= 1
-    if row.state > RUNNING:
+    if row.state != SCHEDULED:
         return
     spec = row.decoded()
     if state != SUCCEEDED and not spec.even_if_failed:

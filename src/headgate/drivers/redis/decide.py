@@ -10,7 +10,7 @@ from headgate.base import lifecycle
 from headgate.base.errors import Unavailable, UnknownJob
 from headgate.base.lifecycle import Step
 from headgate.base.model import CANCELS, JobState, Outcome, Settlement
-from headgate.drivers.redis.records import Stood, pack
+from headgate.drivers.redis.records import STATES, Stood, pack
 
 Run = Callable[..., Awaitable[Any]]
 """`run(operation, arguments)`: an operation of the scripts."""
@@ -101,8 +101,8 @@ class Decisions:
             if step is None:
                 if await self._run("ask_cancel", [job, stood.epoch, CANCELS]):
                     return JobState.RUNNING
-            elif await self._commit([stood.commit(step)]) == [1]:
-                return step.state
+            elif (state := await self._became(stood.commit(step))) is not None:
+                return state
         raise _contended(job)
 
     async def revive(self, job: str) -> JobState:
@@ -110,8 +110,8 @@ class Decisions:
         for _ in range(ATTEMPTS):
             stood = await self._stood(job)
             step = lifecycle.revived(stood.standing)
-            if await self._commit([stood.commit(step, anew=True)]) == [1]:
-                return step.state
+            if (state := await self._became(stood.commit(step, anew=True))) is not None:
+                return state
         raise _contended(job)
 
     async def _each(self, jobs: Sequence[str], decide: Callable[[Stood], tuple[Step, dict[str, Any]] | None]) -> None:
@@ -140,6 +140,11 @@ class Decisions:
         if fields is None:
             raise UnknownJob(f"no job has the id {job}: it never existed, or its time to live is over")
         return Stood(job, fields)
+
+    async def _became(self, step: list[Any]) -> JobState | None:
+        """The state that a job came into; None if it had moved on meanwhile."""
+        (done,) = await self._commit([step])
+        return STATES[done - 1] if done else None
 
     async def _commit(self, steps: list[Any]) -> list[int]:
         return list(await self._run("commit", steps))

@@ -209,10 +209,12 @@ async def _retry(parts: Parts, asked: wire.RetryJob, patience: float | None) -> 
 
 async def _purge(parts: Parts, asked: wire.Purge, patience: float | None) -> wire.Number:
     gone = 0
-    for state in asked.states:
-        if state.terminal and gone < asked.most:
-            arguments = [NUMBER[state], asked.queue or False, asked.older, asked.most - gone, PAGE]
-            gone += (await parts.run("purge", arguments, patience=patience))[0]
+    for state in (one for one in asked.states if one.terminal):
+        at = 0
+        while at >= 0 and gone < asked.most:
+            arguments = [NUMBER[state], asked.queue or False, asked.older, asked.most - gone, PAGE, at]
+            some, at = await parts.run("purge", arguments, patience=patience)
+            gone += some
     return wire.Number(asked.n, gone)
 
 

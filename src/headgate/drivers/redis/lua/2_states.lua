@@ -100,6 +100,7 @@ end
 local function carry_out(j, s)
   local key = job_key(j.id)
   local was = j.st
+  if s.anew and call('EXISTS', P .. 'after:' .. j.id) == 1 then s.st = SCHEDULED end  -- it waits again
   leave(j)
   j.last = write(P .. 'e:' .. j.id, 'jobs/' .. j.id, j.last, s.events)
   j.fails, j.losses = s.fails, s.losses
@@ -141,7 +142,7 @@ end
 
 local function one_is_over(j, needed, st)
   call('SREM', P .. 'after:' .. j.id, needed)
-  if j.st > RUNNING then return end
+  if j.st ~= SCHEDULED then return end
   local v = call('HMGET', job_key(j.id), 'even', 'total', 'nb')
   if st ~= SUCCEEDED and not v[1] then return unreached(j, needed, st) end
   local left, total = call('SCARD', P .. 'after:' .. j.id), tonumber(v[2])

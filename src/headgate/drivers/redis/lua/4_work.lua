@@ -334,14 +334,14 @@ function ops.standing(a)
 end
 
 -- commit {{id, state, epoch, cancel_requested, step}, …}: carry out steps decided for jobs that stood so.
--- Returns for each 1, or 0 if the job has moved on meanwhile and the decision is void.
+-- Returns for each its state, counted from 1, or 0 if the job has moved on meanwhile and the decision is void.
 function ops.commit(a)
   local done = {}
   for i, one in ipairs(a) do
     local j = load(one[1])
     if j and j.st == one[2] and j.ep == one[3] and j.cr == one[4] then
       carry_out(j, one[5])
-      done[i] = 1
+      done[i] = j.st + 1
     else
       done[i] = 0
     end

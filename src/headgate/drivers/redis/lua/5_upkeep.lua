@@ -144,27 +144,26 @@ function ops.now() return fmt('%.6f', NOW) end
 
 function ops.stats() return call('HGETALL', P .. 'counts') end
 
--- purge {state, queue or false, older, most, page}: returns {how many, more}.
+-- purge {state, queue or false, older, most, page, at}: looks at a page of ended jobs, those before `at` having been kept.
+-- Returns {how many went, where to go on, or -1 at the end}.
 function ops.purge(a)
-  local gone = 0
+  local gone, at, last = 0, a[6], a[6] + a[5]
   local edge = NOW - a[3]
-  local at = 0
-  while gone < a[4] and at < a[5] do
-    local ids = call('ZRANGE', P .. 'exp', at, at + 199)
-    if #ids == 0 then return {gone, 0} end
-    local kept = 0
+  local ended = a[1] == SUCCEEDED and P .. 'exp' or P .. 'is:' .. a[1]
+  while gone < a[4] and at < last do
+    local ids = call('ZRANGE', ended, at, at + 199)
+    if #ids == 0 then return {gone, -1} end
     for _, id in ipairs(ids) do
       local v = call('HMGET', job_key(id), 'st', 'q', 'fin')
       if tonumber(v[1]) == a[1] and (not a[2] or v[2] == a[2]) and tonumber(v[3]) <= edge and gone < a[4] then
         forget(id)
         gone = gone + 1
       else
-        kept = kept + 1
+        at = at + 1
       end
     end
-    at = at + kept
   end
-  return {gone, 1}
+  return {gone, at}
 end
 
 -- set_rules {queue, old or '', new}: 0 if somebody else has changed them meanwhile.
