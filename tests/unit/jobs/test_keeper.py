@@ -41,6 +41,12 @@ class Refusing:
         self._source = source
         self.settle_error: Callable[[Sequence[Settlement]], Exception | None] = lambda _: None
         self.progress_errors: list[Exception] = []
+        self.renew_errors: list[Exception] = []
+
+    async def renew(self, *given: Any) -> Any:
+        if self.renew_errors:
+            raise self.renew_errors.pop()
+        return await self._source.renew(*given)
 
     async def settle(self, worker: str, settlements: Sequence[Settlement]) -> Sequence[bool]:
         if (error := self.settle_error(settlements)) is not None:
@@ -197,6 +203,21 @@ async def test_a_lease_is_renewed_for_as_long_as_the_job_runs(rig: Rig) -> None:
     work = await rig.work()
     for _ in range(20):
         await rig.clock.advance(LIMITS.lease / 3)
+    assert await rig.state(job.id) is JobState.RUNNING
+    rig.end(work)
+    await rig.becomes(job.id, JobState.SUCCEEDED)
+
+
+async def test_a_renewal_that_fails_late_is_tried_again_before_the_lease_ends(rig: Rig) -> None:
+    job = await put(rig.engine)
+    work = await rig.work()
+    await rig.clock.advance(LIMITS.lease / 3)
+    rig.source.renew_errors = [Unavailable("the line was cut")] * 2
+    await rig.clock.advance(LIMITS.lease / 3)
+    for _ in range(3):
+        await rig.clock.advance(0.5)
+    assert not rig.source.renew_errors
+    await rig.clock.advance(LIMITS.lease / 3 - 0.5)  # all in all more than the lease since the first renewal
     assert await rig.state(job.id) is JobState.RUNNING
     rig.end(work)
     await rig.becomes(job.id, JobState.SUCCEEDED)
