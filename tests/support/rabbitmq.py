@@ -37,6 +37,7 @@ class RabbitMQ:
             "RABBITMQ_PID_FILE": str(self.folder / "pid"),
             "RABBITMQ_DIST_PORT": str(self._dist),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RUNNING_UNDER_SYSTEMD": "true",  # its script becomes the node: a signal to the one reaches the other
             "ERL_EPMD_PORT": str(self._epmd),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
