@@ -197,6 +197,19 @@ async def test_a_changed_expression_begins_anew(rig: Any) -> None:
     assert await ran(rig) == 1
 
 
+async def test_crons_go_on_when_a_clock_that_was_far_ahead_is_set_back(rig: Any) -> None:
+    year = 366 * 86_400.0
+    await rig.engine.operations.set_crons("app", [cron()])
+    rig.clock.step(year)
+    await rig.clock.advance(2)
+    (claim,) = await take(rig.engine)
+    await settle(rig.engine, claim)
+    rig.clock.step(-year)
+    await rig.engine.operations.set_crons("app", [cron()])
+    ((_, _, moment),) = await rig.engine.operations.crons()
+    assert rig.clock.now() < moment <= rig.clock.now() + 300
+
+
 async def test_a_wrong_cron_changes_nothing(rig: Any) -> None:
     await rig.engine.operations.set_crons("app", [cron()])
     with pytest.raises(ConfigError, match="minute"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,12 +16,15 @@ from headgate.drivers.local.store import Store, pack
 
 log = logging.getLogger(__name__)
 
-
+FAR: Final = 86_400.0
+"""Seconds by which a cron's next moment may be later than the first one from now. Beyond them the clock has been that
+much ahead and was set back; what comes again of a shorter time has been done already."""
 _decoder: msgspec.msgpack.Decoder[Cron] = msgspec.msgpack.Decoder(Cron)
 
 
 def replace(store: Store, owner: str, crons: Sequence[Cron]) -> None:
-    """These are all crons of an owner. One whose times are as before keeps its next moment, missed ones included.
+    """These are all crons of an owner. One whose times are as before keeps its next moment, missed ones included,
+    unless that is `FAR` away.
 
     Raises:
         ConfigError: an expression or a zone is wrong; nothing was changed.
@@ -31,7 +35,7 @@ def replace(store: Store, owner: str, crons: Sequence[Cron]) -> None:
     for one in crons:
         old, at = known.get(one.name, (None, 0.0))
         same = old is not None and (old.expression, old.zone) == (one.expression, one.zone)
-        moment = at if same else fresh[one.name]
+        moment = at if same and at <= fresh[one.name] + FAR else fresh[one.name]
         store.db.execute("INSERT OR REPLACE INTO crons VALUES (?, ?, ?, ?)", (one.name, owner, pack(one), moment))
         store.changes.falls_due(moment)
 

@@ -176,6 +176,8 @@ end
 
 function ops.rules() return call('HGETALL', P .. 'rules') end
 
+local FAR = 86400  -- seconds that the clock must have been ahead for a next moment to be given up; as in drivers/local/crons.py
+
 -- set_crons {owner, name, cron, fresh moment, timing, …}: these are all of the owner's. One whose timing is as before
 -- keeps its next moment.
 function ops.set_crons(a)
@@ -194,7 +196,8 @@ function ops.set_crons(a)
     call('HSET', P .. 'crons', name, a[i + 1])
     call('HSET', P .. 'cronowner', name, a[1])
     call('HSET', P .. 'crontime', name, a[i + 3])
-    if not same then call('ZADD', P .. 'cronnext', a[i + 2], name) end
+    local next_ = tonumber(call('ZSCORE', P .. 'cronnext', name) or 0)
+    if not same or next_ > a[i + 2] + FAR then call('ZADD', P .. 'cronnext', a[i + 2], name) end
   end
   return 1
 end
