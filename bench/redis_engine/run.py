@@ -1,29 +1,33 @@
 """Jobs per second, time to the result and idle cost of the Redis engine, without the app's own work around it.
 
-`python -m bench.redis_engine.run` starts a Redis of its own. Two worker processes claim and settle no-op jobs; with
-real job workers, beside other engines: `bench/jobs`.
+Two worker processes claim and settle no-op jobs; with real job workers, beside other engines: `bench/jobs`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
 import os
 import statistics
+import subprocess
+import sys
 import time
 from multiprocessing.synchronize import Event
-from typing import Any
 
 import msgspec
 import uvloop
 
+from bench.peers import installed
+from bench.result import Ratio, Result, Table, median_row
+from bench.rounds import Rounds, Row
 from headgate.base.model import JobSpec, Outcome, Settlement, new_id
 from headgate.drivers.redis import RedisEngine
 from tests.support.redis import Redis
 
 JOBS = 20_000
-WORKERS = 2
+WORKERS, ROUNDS = 2, 3
+HABITS = {"one by one": 1, "64 at once": 64}
+"""How many jobs a worker claims at a time."""
 PINGS = 300
 IDLE = 10.0
 """Seconds that the workers wait for nothing."""
@@ -93,7 +97,7 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def turn(url: str, most: int) -> dict[str, Any]:
+async def turn(url: str, most: int) -> Row:
     """One measurement with workers that claim so many at once."""
     stop = multiprocessing.Event()
     crew = [multiprocessing.Process(target=work, args=(url, f"w{n}", most, stop)) for n in range(WORKERS)]
@@ -102,16 +106,12 @@ async def turn(url: str, most: int) -> dict[str, Any]:
     for one in crew:
         one.start()
     try:
-        found: dict[str, Any] = {"jobs_per_second": round(await throughput(engine))}
+        rate = await throughput(engine)
         took = sorted(await latency(engine))
-        found["result_ms_p50"] = round(statistics.median(took), 2)
-        found["result_ms_p99"] = round(took[int(len(took) * 0.99)], 2)
         before = [cpu(one.pid or 0) for one in crew]
         await asyncio.sleep(IDLE)
-        found["idle_cpu_percent"] = round(
-            max(cpu(one.pid or 0) - was for one, was in zip(crew, before, strict=True)) / IDLE * 100, 2
-        )
-        return found
+        idle = max(cpu(one.pid or 0) - was for one, was in zip(crew, before, strict=True)) / IDLE
+        return {"rate": rate, "p50": statistics.median(took), "p99": took[int(len(took) * 0.99)], "idle": idle}
     finally:
         stop.set()
         for one in crew:
@@ -119,12 +119,49 @@ async def turn(url: str, most: int) -> dict[str, Any]:
         await engine.close()
 
 
-def main() -> None:
-    with Redis() as server:
-        one = asyncio.run(turn(server.url + "?namespace=one", 1))
-        many = asyncio.run(turn(server.url + "?namespace=many", 64))
-    print(json.dumps({"one by one": one, "64 at once": many}, indent=2))
+def measure(quick: bool = False) -> Result:
+    """A fresh Redis for each turn."""
 
+    def fresh(key: str) -> Row:
+        with Redis() as server:
+            return asyncio.run(turn(server.url, HABITS[key]))
 
-if __name__ == "__main__":
-    main()
+    rounds = Rounds("redis_engine", HABITS, 1 if quick else ROUNDS, keep=not quick, expected=20.0)
+    raw = rounds.run(fresh, lambda key, row: f"{key}: {row['rate']:,.0f}/s, p50 {row['p50']:.2f} ms")
+    single, batched = (median_row(raw[key]) for key in HABITS)
+    return Result(
+        name="redis_engine",
+        title="Redis as the engine",
+        question="How many jobs go through a Redis, and how long does a result take?",
+        setup=[
+            f"{WORKERS} processes claim and settle {JOBS:,} no-op jobs that are waiting, one by one and 64 at once;"
+            f" medians of {rounds.rounds} rounds, each with a Redis of its own without persistence",
+            f"result: {PINGS} jobs one after the other on the idle engine, from before the enqueue to the result event",
+            f"idle: the busier worker's CPU while there has been nothing for {IDLE:g} s",
+            "without the app's own work around the jobs; with real job workers, beside other engines: the jobs table",
+        ],
+        tables=[
+            Table(
+                "Two workers",
+                ["claims", "jobs/s", "result p50 ms", "result p99 ms", "idle CPU"],
+                [
+                    [key, f"{row['rate']:,.0f}", f"{row['p50']:.2f}", f"{row['p99']:.2f}", f"{row['idle']:.1%}"]
+                    for key, row in zip(HABITS, (single, batched), strict=True)
+                ],
+            )
+        ],
+        ratios=[
+            Ratio("jobs/s, one by one", f"{single['rate']:,.0f}", "≥ 3,000", single["rate"] >= 3_000),
+            Ratio("jobs/s, 64 at once", f"{batched['rate']:,.0f}", "≥ 15,000", batched["rate"] >= 15_000),
+            Ratio("enqueue to result, p50", f"{single['p50']:.2f} ms", "≤ 2.5 ms", single["p50"] <= 2.5),
+            Ratio("CPU of an idle worker", f"{single['idle']:.1%}", "≤ 1 %", single["idle"] <= 0.01),
+        ],
+        plots=[],
+        versions={
+            "headgate": installed(sys.executable)["headgate"],
+            "Redis": subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True)
+            .stdout.partition("v=")[2]
+            .split()[0],
+        },
+        raw={key: raw[key] for key in HABITS},
+    )
