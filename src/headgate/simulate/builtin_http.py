@@ -49,7 +49,7 @@ class HttpClicks(Scenario):
             job = message.headers["location"]
             return Reply("answer", id=message.click_id, job=job, then=HttpRequest(path=job), wait=self._wait(message))
         if message.status == 0:
-            return Reply("error", id=message.click_id, detail="connection broke")
+            return Reply("lost", id=message.click_id, detail="the connection broke before the answer")
         if message.status >= 400:
             return Reply("error", id=message.click_id, detail=f"HTTP {message.status}")
         return Reply("answer", id=message.click_id)

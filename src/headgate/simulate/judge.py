@@ -29,6 +29,7 @@ from headgate.simulate.slo import Slo, parse_slo
 BUSY: Final = 0.95
 BUSY_SHARE: Final = 0.2
 LAG_SHARE: Final = 0.1
+SHOWN: Final = 3
 
 
 def assemble(plan: Plan, crew: Crew, began: float, marks: Sequence[Mark], server: Sequence[Sample]) -> Report:
@@ -163,10 +164,16 @@ def _objectives(report: Report, slos: Sequence[Slo]) -> list[Judgement]:
 
 
 def _silence(report: Report) -> TargetError | None:
-    """A target that took the clicks and never said a word."""
+    """A target that took the clicks and answered none: it refused them, or never said a word."""
     counts = report.counts
-    if not counts.get("sent") or counts.get("answered") or counts.get("errors"):
+    if not counts.get("sent") or counts.get("answered"):
         return None
+    if refused := counts.get("errors"):
+        said = [name.removeprefix("errors.") for name in counts if name.startswith("errors.")]
+        return TargetError(
+            f"the target answered none of the {counts['sent']} clicks and refused {refused}"
+            + (f": {', '.join(said[:SHOWN])}" if said else "")
+        )
     if not counts.get("lost"):
         return None
     heard = counts.get("messages", 0)

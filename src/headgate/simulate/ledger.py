@@ -87,6 +87,8 @@ class Ledger:
         """What a reply means for the clicks under way."""
         if reply.kind in ("answer", "error"):
             return self._answer(reply)
+        if reply.kind == "lost":
+            return self._lost(reply)
         return self._event(reply)
 
     def _answer(self, reply: Reply) -> Outcome:
@@ -105,6 +107,10 @@ class Ledger:
         if follows and click.expects != "answer":
             return self._accepted(reply, click, disorder)
         return Outcome("answered", click, disorder)
+
+    def _lost(self, reply: Reply) -> Outcome:
+        click = self._answers.pop(reply.id, None) if reply.id is not None else None
+        return Outcome("unexpected" if click is None else "lost", click)
 
     def _overtaken(self, click: Pending) -> bool:
         """Whether a later click of the same connection was answered before this one."""

@@ -199,9 +199,10 @@ class Player:
         except Exception as error:
             floor.scenario_failed(error)
             return
-        floor.count("messages")
+        if reply is None or reply.kind != "lost":
+            floor.count("messages")
         if reply is not None:
-            self._book(self.ledger.read(reply), at - floor.origin)
+            self._book(self.ledger.read(reply), at - floor.origin, reply.detail)
             if reply.kind == "error" and reply.detail is not None:
                 floor.count(f"errors.{reply.detail}")
             if reply.then is not None:
@@ -223,16 +224,22 @@ class Player:
         self._cut = False
         self._closed.set()
 
-    def _book(self, outcome: Outcome, at: float) -> None:
+    def _book(self, outcome: Outcome, at: float, detail: str | None) -> None:
         measure, click = self._floor.measure, outcome.click
         verdict, _, ending = outcome.verdict.partition("+")
+        if verdict == "lost" and click is not None:
+            self._miss(click, detail or "no answer can come any more")
+            return
         measure.count(COUNTERS.get(verdict, verdict), at)
         if outcome.out_of_order:
             measure.count("out_of_order", at)
         if click is None:
             return
-        if verdict in ("answered", "error"):
+        if verdict == "answered":
             self._time(click, at, "", service=True)
+        elif verdict == "error":
+            # Saying no is quick: among the answers it would make a full server look fast.
+            self._time(click, at, ".refused")
         if ending or verdict in ("result", "failed"):
             if ending:
                 measure.count(COUNTERS.get(ending, ending), at)
@@ -254,17 +261,27 @@ class Player:
         """
         measure, now = self._floor.measure, self._floor.now()
         for click, awaited in self.ledger.abandon():
-            if (click.excused and awaited == "answer") or now - click.sent < patience:
+            if now - click.sent < patience:
                 measure.count("abandoned", click.intended)
                 continue
             gone = click.connection != self.connections or self._wire is None
             cause = f"no {awaited} until the end" + (", and its connection had closed" if gone else "")
-            self._lose(click.name, click.intended, cause)
+            if awaited == "answer":
+                self._miss(click, cause)
+            else:
+                self._lose(click.name, click.intended, cause)
         for _, action, intended in self._waiting:
             if now - intended < patience:
                 measure.count("abandoned", intended)
             else:
                 self._lose(action.name, intended, "never sent: no connection until the end")
+
+    def _miss(self, click: Pending, cause: str) -> None:
+        """The click's answer will not come: lost, unless the run itself cut it off."""
+        if click.excused:
+            self._floor.measure.count("abandoned", click.intended)
+        else:
+            self._lose(click.name, click.intended, cause)
 
     def _lose(self, name: str, intended: float, cause: str) -> None:
         measure = self._floor.measure

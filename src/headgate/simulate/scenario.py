@@ -41,17 +41,18 @@ class Reply:
     """What a received message means.
 
     Args:
-        kind: answer · error (an answer that says no) · event (of a job's stream) · result ·
-            failed (the job ended without a result) · truncated (the server tells of a gap).
+        kind: answer · error (an answer that says no) · lost (no answer will come: its connection
+            broke) · event (of a job's stream) · result · failed (the job ended without a result) ·
+            truncated (the server tells of a gap).
         id: the click that an answer belongs to.
         job: the job that an answer names, or that an event belongs to.
         stream: the stream of an event, when it is not `jobs/<job>`.
         offset: the event's offset in its stream, where it has one; it must grow.
         then, wait: a message to send in reply, after so many seconds (polling a job's URL, say).
-        detail: what an error is filed under beside the total, such as an HTTP status.
+        detail: what an error is filed under beside the total, such as an HTTP status; why a click is lost.
     """
 
-    kind: Literal["answer", "error", "event", "result", "failed", "truncated"]
+    kind: Literal["answer", "error", "lost", "event", "result", "failed", "truncated"]
     id: int | None = None
     job: str | None = None
     stream: str | None = None

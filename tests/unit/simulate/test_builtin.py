@@ -73,7 +73,7 @@ def response(status: int, body: Any = None, click: int | None = 7, **headers: st
     [
         (response(200), Reply("answer", id=7)),
         (response(404), Reply("error", id=7, detail="HTTP 404")),
-        (response(0), Reply("error", id=7, detail="connection broke")),
+        (response(0), Reply("lost", id=7, detail="the connection broke before the answer")),
         (response(202), Reply("answer", id=7)),
         (
             response(202, location="/jobs/1"),

@@ -44,6 +44,7 @@ class Server:
         self.answer = answer
         self.connections = 0
         self.requests = 0
+        self.stop: Callable[[], None] = lambda: None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -63,6 +64,7 @@ async def talking(answer: Answer) -> AsyncIterator[tuple[HttpWire, Ear, Server]]
     server = Server(answer)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
+    server.stop = listening.close
     ear = Ear()
     wire = HttpWire(WireOptions(f"http://127.0.0.1:{port}/base/", 5.0, SourceAddresses(), {"X-Run": "1"}), ear)
     await wire.open()
@@ -166,6 +168,22 @@ async def test_a_connection_that_breaks_in_mid_answer_is_status_0() -> None:
         assert (broken.status, broken.click_id) == (0, 1)
         wire.send(HttpRequest(), 2)
         assert (await ear.next()).status == 200
+
+
+async def test_every_request_fails_when_the_server_is_gone() -> None:
+    async def last(_: int, __: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+
+    async with talking(last) as (wire, ear, server):
+        wire.send(HttpRequest(), 0)
+        assert (await ear.next()).status == 200
+        server.stop()
+        clicks = range(1, 2 * CONNECTIONS_PER_USER)
+        for click in clicks:
+            wire.send(HttpRequest(), click)
+        broken = [await ear.next() for _ in clicks]
+        assert {response.status for response in broken} == {0}
+        assert sorted(response.click_id or 0 for response in broken) == list(clicks)
 
 
 async def test_a_request_that_met_an_idle_connection_just_closed_is_sent_again() -> None:

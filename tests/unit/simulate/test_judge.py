@@ -97,6 +97,8 @@ def test_invalid_outranks_a_missed_objective() -> None:
     [
         ({"sent": 9, "lost": 9}, "answered none of them"),
         ({"sent": 9, "lost": 9, "messages": 4}, "speak the scenario's format"),
+        ({"sent": 9, "errors": 9, "errors.HTTP 503": 9}, "answered none of the 9 clicks and refused 9: HTTP 503"),
+        ({"sent": 9, "errors": 1, "lost": 8}, "refused 1"),
     ],
 )
 def test_a_target_that_never_answers(counts: dict[str, int], words: str) -> None:

@@ -141,6 +141,15 @@ def test_a_refusal_may_overtake_the_answers_before_it() -> None:
     assert ledger.outstanding == 0
 
 
+def test_a_click_whose_connection_broke_is_lost_at_once() -> None:
+    ledger = books()
+    first = click(ledger)
+    found = ledger.read(Reply("lost", id=first))
+    assert (found.verdict, found.click and found.click.id) == ("lost", first)
+    assert (ledger.outstanding, lost(ledger)) == (0, [])
+    assert verdict(ledger, "lost", id=first) == "unexpected"
+
+
 def test_a_result_without_a_job_belongs_to_its_click() -> None:
     ledger = books()
     first = click(ledger, expects="result")

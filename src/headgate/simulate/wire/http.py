@@ -123,7 +123,7 @@ class HttpWire:
                 # The server closed an idle connection just as it was used again (RFC 9112 §9.5).
                 self._queue.appendleft(failed)
             else:
-                self._deliver(HttpResponse(0, {}, b"", failed[1], failed[0]), time.monotonic())
+                self._break(failed)
         if not self._closed:
             self._pump()
 
@@ -154,12 +154,21 @@ class HttpWire:
         try:
             connection = await self._connect()
         except TargetError:
-            if not self._all and self._queue and not self._closed:
-                request, click_id = self._queue.popleft()
-                self._deliver(HttpResponse(0, {}, b"", click_id, request), time.monotonic())
+            if not self._all:
+                self._refuse()
             return
         self._idle.append(connection)
         self.options.loop.call_soon(self._pump)
+
+    def _refuse(self) -> None:
+        """Nothing can be reached: the requests that no other try is left for have failed."""
+        others = sum(not task.done() for task in self._opening) - 1
+        while len(self._queue) > others and not self._closed:
+            self._break(self._queue.popleft())
+
+    def _break(self, ask: Ask) -> None:
+        request, click_id = ask
+        self._deliver(HttpResponse(0, {}, b"", click_id, request), time.monotonic())
 
     async def _connect(self) -> _Connection:
         options = self.options

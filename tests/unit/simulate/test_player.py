@@ -1,0 +1,45 @@
+"""What a user's clicks come to in the run's counters and series."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.unit.simulate.users import OneUser
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def user() -> AsyncIterator[OneUser]:
+    one = OneUser()
+    await one.connect()
+    yield one
+    await one.floor.close()
+
+
+async def test_an_answer_is_timed(user: OneUser) -> None:
+    user.hear("answer", id=user.click())
+    assert (user.counts, user.timed) == ({}, {"click": 1, "click.service": 1})
+
+
+async def test_a_click_whose_connection_broke_is_lost_and_not_timed(user: OneUser) -> None:
+    user.hear("lost", id=user.click(), detail="cut")
+    assert (user.counts, user.timed) == ({"lost": 1, "lost.click": 1}, {})
+    assert user.floor.measure.lost_by_cause == {"cut": 1}
+    assert user.floor.measure.counts["messages"] == 0
+    user.player.settle(0.0)
+    assert user.counts["lost"] == 1
+
+
+async def test_a_click_that_the_run_itself_cut_off_is_not_lost(user: OneUser) -> None:
+    first = user.click()
+    user.player.freeze(True)
+    user.hear("lost", id=first)
+    assert (user.counts, user.timed) == ({"abandoned": 1}, {})
+
+
+async def test_a_refusal_is_timed_apart_from_the_answers(user: OneUser) -> None:
+    user.hear("error", id=user.click(), detail="HTTP 503")
+    assert (user.counts, user.timed) == ({"errors": 1, "errors.HTTP 503": 1}, {"click.refused": 1})
