@@ -214,6 +214,9 @@ class Player:
         if self._wire is not None and not self._floor.over:
             self._wire.send(message)
 
+    def retried(self) -> None:
+        self._floor.count("retried")
+
     def upgraded(self, moved: bool) -> None:
         self._floor.count("upgrades" if moved else "upgrades_failed")
 

@@ -44,6 +44,7 @@ COUNTERS: Final = frozenset(
         "failed",
         "disconnects",
         "reconnects",
+        "retried",
         "connect_failed",
         "abandoned",
         "withheld",

@@ -25,9 +25,13 @@ class Ear:
     def __init__(self) -> None:
         self.heard: asyncio.Queue[HttpResponse] = asyncio.Queue()
         self.ends: list[tuple[int, str]] = []
+        self.retries = 0
 
     def received(self, message: Any, at: float) -> None:
         self.heard.put_nowait(message)
+
+    def retried(self) -> None:
+        self.retries += 1
 
     def closed(self, code: int, reason: str) -> None:
         self.ends.append((code, reason))
@@ -186,18 +190,36 @@ async def test_every_request_fails_when_the_server_is_gone() -> None:
         assert sorted(response.click_id or 0 for response in broken) == list(clicks)
 
 
-async def test_a_request_that_met_an_idle_connection_just_closed_is_sent_again() -> None:
-    async def once_each(number: int, _: bytes, writer: asyncio.StreamWriter) -> None:
-        if number == 2:
-            writer.transport.abort()  # as a server does whose keep-alive time is over
-        else:
-            writer.write(OK)
+async def cut_the_second(number: int, _: bytes, writer: asyncio.StreamWriter) -> None:
+    if number == 2:
+        writer.transport.abort()  # as a server does whose keep-alive time is over
+    else:
+        writer.write(OK)
 
-    async with talking(once_each) as (wire, ear, server):
+
+async def test_a_request_that_met_an_idle_connection_just_closed_is_sent_again() -> None:
+    async with talking(cut_the_second) as (wire, ear, server):
         for click in (1, 2):
             wire.send(HttpRequest(), click)
             assert (await ear.next()).status == 200
-        assert (server.connections, server.requests) == (2, 3)
+        assert (server.connections, server.requests, ear.retries) == (2, 3, 1)
+
+
+async def test_what_must_not_be_done_twice_is_not_sent_again() -> None:
+    async with talking(cut_the_second) as (wire, ear, server):
+        for click, status in ((1, 200), (2, 0), (3, 200)):
+            wire.send(HttpRequest("POST"), click)
+            assert (await ear.next()).status == status
+        assert (server.requests, ear.retries) == (3, 0)
+
+
+async def test_a_connection_that_is_closing_is_not_used_again() -> None:
+    async with talking(fine) as (wire, ear, server):
+        for connection in wire._all:
+            connection.close()
+        wire.send(HttpRequest("POST"), 1)
+        assert (await ear.next()).status == 200
+        assert (server.connections, server.requests, ear.retries) == (2, 1, 0)
 
 
 async def test_requests_beyond_the_connections_wait_their_turn() -> None:

@@ -66,7 +66,7 @@ def _latencies(report: Report) -> Table:
 
 def _counts(report: Report) -> str:
     wanted = ("clicks", "answered", "results", "errors", "lost", "duplicated", "out_of_order")
-    more = ("misdelivered", "disconnects", "reconnects", "connect_failed", "abandoned", "withheld")
+    more = ("misdelivered", "disconnects", "reconnects", "retried", "connect_failed", "abandoned", "withheld")
     parts = [f"{name} {report.counts.get(name, 0)}" for name in wanted]
     parts += [f"{name} {report.counts[name]}" for name in more if report.counts.get(name)]
     return " · ".join(parts)

@@ -18,9 +18,11 @@ import httptools
 import msgspec
 
 from headgate.simulate.errors import TargetError
-from headgate.simulate.wire.port import Sink, WireOptions
+from headgate.simulate.wire.port import HttpSink, WireOptions
 
 CONNECTIONS_PER_USER: Final = 6
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""What may be sent again unasked (RFC 9110 §9.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ Ask = tuple[HttpRequest, int | None]
 class HttpWire:
     """One user's connections to the target."""
 
-    def __init__(self, options: WireOptions, sink: Sink) -> None:
+    def __init__(self, options: WireOptions, sink: HttpSink) -> None:
         self.options = options
         self.sink = sink
         self._idle: list[_Connection] = []
@@ -119,9 +121,10 @@ class HttpWire:
         if connection in self._idle:
             self._idle.remove(connection)
         if failed is not None and not self._closed:
-            if connection.used > 1 and not received:
-                # The server closed an idle connection just as it was used again (RFC 9112 §9.5).
+            if connection.used > 1 and not received and failed[0].method in IDEMPOTENT:
+                # The server may have closed an idle connection just as it was used again (RFC 9112 §9.3.1).
                 self._queue.appendleft(failed)
+                self.sink.retried()
             else:
                 self._break(failed)
         if not self._closed:
@@ -142,7 +145,8 @@ class HttpWire:
     def _pump(self) -> None:
         while self._queue and self._idle:
             connection = self._idle.pop()
-            connection.ask(*self._queue.popleft())
+            if connection.usable:
+                connection.ask(*self._queue.popleft())
         busy = len(self._all) + len(self._opening)
         wanted = min(len(self._queue) - len(self._opening), CONNECTIONS_PER_USER - busy)
         for _ in range(max(wanted, 0)):
@@ -215,6 +219,11 @@ class _Connection(asyncio.Protocol):
         self.used += 1
         if self._transport is not None:
             self._transport.write(_serialise(request, self._wire.options))
+
+    @property
+    def usable(self) -> bool:
+        """Whether the connection is open, as far as is known here."""
+        return self._transport is not None and not self._transport.is_closing()
 
     def pause(self, paused: bool) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from headgate.simulate.errors import TargetError
 from headgate.simulate.wire.http import HttpRequest, HttpResponse, HttpWire
-from headgate.simulate.wire.port import Sink, WireOptions
+from headgate.simulate.wire.port import HttpSink, WireOptions
 from headgate.simulate.wire.socketio import Address, Session
 
 _SEPARATOR: Final = "\x1e"
@@ -22,7 +22,7 @@ _SEPARATOR: Final = "\x1e"
 class SocketIoPollingWire:
     """One Socket.IO user on Engine.IO's polling transport: a hanging GET, and POSTs beside it."""
 
-    def __init__(self, options: WireOptions, address: Address, sink: Sink) -> None:
+    def __init__(self, options: WireOptions, address: Address, sink: HttpSink) -> None:
         self._address = address
         self._sink = sink
         self._timeout = options.timeout
@@ -166,6 +166,9 @@ class SocketIoPollingWire:
             self._tell_quiet()
         elif not self.over:
             self._poll()
+
+    def retried(self) -> None:
+        self._sink.retried()
 
     def closed(self, code: int, reason: str) -> None:
         """The HTTP connections are gone; the session's end has been told already."""

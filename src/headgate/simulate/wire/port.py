@@ -20,7 +20,14 @@ class Sink(Protocol):
         """An opened wire is closed; called once. 1006 means that no close frame came."""
 
 
-class UserSink(Sink, Protocol):
+class HttpSink(Sink, Protocol):
+    """What a user hears besides, of requests."""
+
+    def retried(self) -> None:
+        """A request met a connection that had just closed, and is sent again."""
+
+
+class UserSink(HttpSink, Protocol):
     """What a user hears besides, of a wire that can change its transport."""
 
     def upgraded(self, moved: bool) -> None:

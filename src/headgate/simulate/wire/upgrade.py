@@ -34,7 +34,8 @@ class SocketIoUpgradeWire:
         self._options = options
         self._address = replace(address, transport="websocket")
         self._sink = sink
-        self._polling = SocketIoPollingWire(options, address, _Ear(self._deliver, self._polling_closed))
+        ear = _Ear(self._deliver, self._polling_closed, sink.retried)
+        self._polling = SocketIoPollingWire(options, address, ear)
         self._ws: WebSocketWire | None = None
         self._probed: asyncio.Future[bool] = options.loop.create_future()
         self._upgrade: asyncio.Task[None] | None = None
@@ -150,8 +151,14 @@ class SocketIoUpgradeWire:
 
 
 class _Ear:
-    """A sink made of two functions."""
+    """A sink made of functions."""
 
-    def __init__(self, received: Callable[[Any, float], None], closed: Callable[[int, str], None]) -> None:
+    def __init__(
+        self,
+        received: Callable[[Any, float], None],
+        closed: Callable[[int, str], None],
+        retried: Callable[[], None] = lambda: None,
+    ) -> None:
         self.received = received
         self.closed = closed
+        self.retried = retried
