@@ -87,13 +87,22 @@ class Floor:
     def _thinking(self, user: User, rng: random.Random, start: float, end: float) -> Iterator[float]:
         moment = start
         while True:
-            gap = self.scenario.think(user)
+            gap = self._thought(user)
             if gap is None:
                 gap = rng.expovariate(max(self.load.rate.at(moment), 1e-9))
             moment += max(gap, SHORTEST_THINK)
             if moment >= end:
                 return
             yield moment
+
+    def _thought(self, user: User) -> float | None:
+        """What `think` says, as a number; what it raises ends the run."""
+        try:
+            gap = self.scenario.think(user)
+            return None if gap is None else float(gap)
+        except Exception as error:
+            self.scenario_failed(error)
+            raise ScenarioStopped from error
 
     def connect_failed(self, error: TargetError) -> None:
         self.count("connect_failed")

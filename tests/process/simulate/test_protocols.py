@@ -152,7 +152,7 @@ def test_a_scenario_file(target: Target, workdir: Path) -> None:
 
 @pytest.mark.parametrize(
     ("hook", "words"),
-    [("act", "KeyError"), ("read", "KeyError"), ("start", "KeyError"), ("greet", "KeyError"), ("setup", "setup()")],
+    [(hook, "KeyError") for hook in ("act", "read", "think", "start", "greet")] + [("setup", "setup()")],
 )
 def test_a_scenario_that_raises_ends_the_run_with_its_traceback(
     target: Target, workdir: Path, hook: str, words: str
@@ -164,5 +164,5 @@ def test_a_scenario_that_raises_ends_the_run_with_its_traceback(
     report = simulate(target(), scenario=str(path))
     assert report.exit_code == ExitCode.SCENARIO
     assert words in (report.problem or "")
-    if hook in ("act", "read", "greet"):
+    if hook in ("act", "read", "think", "greet"):
         assert "broken.py" in (report.problem or "")

@@ -46,8 +46,8 @@ class StubWire:
 class OneUser:
     """One connected user, her floor and her wire."""
 
-    def __init__(self, warmup: float = 0.0) -> None:
-        self.scenario = Script()
+    def __init__(self, scenario: Script | None = None, warmup: float = 0.0) -> None:
+        self.scenario = scenario or Script()
         self.wire = StubWire()
         load = Load(Curve([(0.0, 1.0), (60.0, 1.0)]), Curve([(0.0, 1.0), (60.0, 1.0)]))
         self.floor = Floor(self.scenario, load, seed=1, heavy=0.0, warmup=warmup, wires=lambda _: self.wire)
