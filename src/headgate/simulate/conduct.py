@@ -76,14 +76,16 @@ class Conductor:
         )
         try:
             await self._reach()
+            if self._interrupted.is_set():
+                return self._report(Crew(), None)
             shared = await asyncio.to_thread(_guarded, scenario.setup, "setup")
         except SimulateError as error:
             return self._report(Crew(), error)
         problem: SimulateError | None = None
         self._fleet = Fleet(self._plan, shared, self._on_pulse)
         try:
-            await self._fleet.start()
-            await self._play(self._fleet)
+            if not self._interrupted.is_set():
+                await self._play(self._fleet)
         except SimulateError as error:
             problem = error
         finally:
@@ -98,6 +100,9 @@ class Conductor:
         sock.close()
 
     async def _play(self, fleet: Fleet) -> None:
+        await fleet.start()
+        if self._interrupted.is_set():
+            fleet.stop()  # the last processes may have started after the signal
         await fleet.connected()
         self._check_ready(fleet.crew)
         if not self._interrupted.is_set():
