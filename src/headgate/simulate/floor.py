@@ -17,6 +17,11 @@ from headgate.simulate.schedule import intentions
 from headgate.simulate.stages import Load
 from headgate.simulate.wire.port import UserSink, Wire
 
+PATIENCE: Final = 1.0
+LONGEST_PATIENCE: Final = 10.0
+USUAL: Final = 99.9
+"""The percentile up to which a slow answer is nothing unusual."""
+
 WireMaker = Callable[[UserSink], Wire]
 
 SHORTEST_THINK: Final = 0.0001
@@ -58,6 +63,7 @@ class Floor:
         self.recent: dict[str, Histogram] = {}
         self._wires = wires
         self._tasks: set[asyncio.Task[None]] = set()
+        self._patience: dict[str, tuple[int, float]] = {}
         self._own_pace = type(scenario).think is not Scenario.think
 
     def now(self) -> float:
@@ -77,6 +83,18 @@ class Floor:
         if recent is None:
             recent = self.recent[name] = Histogram(2)
         recent.record(value)
+
+    def patience(self, name: str) -> float:
+        """How long answers to the clicks of this name may be missing, by those that came, in seconds."""
+        if name + ".service" not in self.measure.series:
+            return PATIENCE
+        seen = self.measure.series[name + ".service"].total
+        # A storm asks for each of thousands of users, and a percentile takes milliseconds.
+        count, found = self._patience.get(name, (-1, 0.0))
+        if count != seen.count:
+            found = min(PATIENCE + 2 * seen.percentile(USUAL), LONGEST_PATIENCE)
+            self._patience[name] = (seen.count, found)
+        return found
 
     def moments_of(self, user: User, rng: random.Random, start: float, end: float) -> Iterator[float]:
         """When the user means to click between `start` and `end`."""

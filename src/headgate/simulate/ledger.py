@@ -7,7 +7,7 @@ connection was answered before it, `misdelivered` when it bears another user's i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -165,16 +165,16 @@ class Ledger:
         self._user.following[stream] = offset
         return True
 
-    def disturb(self, now: float, patience: float) -> None:
+    def disturb(self, now: float, patience: Callable[[str], float]) -> None:
         """The generator stalls or cuts this user on purpose: what waits now is not timed.
 
-        An answer may be lost with the connection, unless it has been missing for longer than
-        `patience` seconds: then it was lost before. The result of a job has no such excuse, for a
-        resume must bring it.
+        An answer may be lost with the connection, unless it has been missing for longer than the
+        `patience` with clicks of its name, in seconds: then it was lost before. The result of a job
+        has no such excuse, for a resume must bring it.
         """
         for click in self._answers.values():
             click.disturbed = True
-            click.excused = click.excused or now - click.sent <= patience
+            click.excused = click.excused or now - click.sent <= patience(click.name)
         for click in self._results.values():
             click.disturbed = True
 

@@ -15,7 +15,6 @@ from headgate.simulate.scenario import Action, Reply, User
 from headgate.simulate.schedule import user_rng
 from headgate.simulate.wire.port import Wire
 
-PATIENCE: Final = 1.0
 FIRST_BACKOFF: Final = 0.1
 LONGEST_BACKOFF: Final = 5.0
 COUNTERS: Final = {"error": "errors", "result": "results", "event": "events", "repeated_event": "repeated_events"}
@@ -94,8 +93,7 @@ class Player:
             (self._wire.pause if frozen else self._wire.resume)()
 
     def _disturb(self) -> None:
-        longest = max((recorded.total.max for recorded in self._floor.measure.series.values()), default=0.0)
-        self.ledger.disturb(self._floor.now(), PATIENCE + 2 * longest)
+        self.ledger.disturb(self._floor.now(), self._floor.patience)
 
     @property
     def connected(self) -> bool:

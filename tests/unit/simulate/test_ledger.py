@@ -174,7 +174,7 @@ def test_a_cut_excuses_what_was_under_way_but_not_what_was_lost_before() -> None
     click(ledger, at=9.9)
     job = click(ledger, at=9.9)
     verdict(ledger, "answer", id=job, job="j")
-    ledger.disturb(now=10.0, patience=1.0)
+    ledger.disturb(now=10.0, patience=lambda _: 1.0)
     assert [(p.excused, p.disturbed, awaited) for p, awaited in ledger.abandon()] == [
         (False, True, "answer"),
         (True, True, "answer"),
@@ -187,7 +187,7 @@ def test_what_a_cut_took_along_is_not_waited_for_once_the_user_is_back() -> None
     cut_off = click(ledger, at=9.9)
     job = click(ledger, at=9.9)
     verdict(ledger, "answer", id=job, job="j")
-    ledger.disturb(now=10.0, patience=1.0)
+    ledger.disturb(now=10.0, patience=lambda _: 1.0)
     assert (ledger.awaited(1), ledger.awaited(2)) == (2, 1)  # a resume must bring the result
     later = click(ledger, at=11.0, connection=2)
     assert ledger.awaited(2) == 2

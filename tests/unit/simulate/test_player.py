@@ -43,3 +43,21 @@ async def test_a_click_that_the_run_itself_cut_off_is_not_lost(user: OneUser) ->
 async def test_a_refusal_is_timed_apart_from_the_answers(user: OneUser) -> None:
     user.hear("error", id=user.click(), detail="HTTP 503")
     assert (user.counts, user.timed) == ({"errors": 1, "errors.HTTP 503": 1}, {"click.refused": 1})
+
+
+@pytest.mark.parametrize("job", ["j", None])
+async def test_slow_work_does_not_excuse_an_answer_that_was_lost_before_a_cut(user: OneUser, job: str | None) -> None:
+    heavy = user.click("update")
+    if job is None:
+        user.hear("answer", after=500.0, id=heavy)
+    else:
+        user.hear("answer", id=heavy, job=job)
+        user.hear("result", after=500.0, job=job)
+    user.hear("answer", id=user.click())
+    user.click("click")
+    user.click("update")
+    user.later(5.0 if job else 15.0)
+    user.click("click")
+    user.player.cut()
+    user.player.settle(0.0)
+    assert (user.counts["lost.click"], user.counts["lost.update"], user.counts["abandoned"]) == (1, 1, 1)

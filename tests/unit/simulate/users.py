@@ -69,6 +69,10 @@ class OneUser:
         """A reply comes so many seconds after the start."""
         self.player.received(Reply(kind, **fields), self.floor.origin + after)
 
+    def later(self, seconds: float) -> None:
+        """So much time passes, as far as the floor knows."""
+        self.floor.origin -= seconds
+
     @property
     def counts(self) -> dict[str, int]:
         """What was counted, but for what every run has."""
