@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Literal
 
 from headgate.simulate.scenario import IDS_PER_USER, Action, Reply, User
@@ -42,6 +43,16 @@ class Outcome:
     verdict: str
     click: Pending | None = None
     out_of_order: bool = False
+    others: tuple[Pending, ...] = ()
+    """Further clicks that the end of the same job ended."""
+
+
+@dataclass(slots=True)
+class End:
+    """How a job ended. Each click that named it may be told so by itself: `more` such ends are no duplicates."""
+
+    kind: str
+    more: int
 
 
 class Ledger:
@@ -58,14 +69,14 @@ class Ledger:
         self._next = user.number * IDS_PER_USER
         self._newest = (0, -1)
         self._answers: dict[int, Pending] = {}
-        self._results: dict[str, Pending] = {}
+        self._results: dict[str, list[Pending]] = {}
         self._early: dict[str, str] = {}
-        self._ended: dict[str, None] = {}
+        self._ended: dict[str, End] = {}
 
     @property
     def outstanding(self) -> int:
         """Clicks that still await something."""
-        return len(self._answers) + len(self._results)
+        return len(self._answers) + sum(map(len, self._results.values()))
 
     def awaited(self, connection: int) -> int:
         """Clicks worth waiting for: not those whose answer a fault of the run cut off with an earlier connection."""
@@ -126,8 +137,12 @@ class Ledger:
         early = self._early.pop(stream, None)
         if early is not None:
             # The job ended before its answer arrived; the caller times both now.
+            self._remember(stream, End(early, 0))
             return Outcome(f"answered+{early}", click, disorder)
-        self._results[stream] = click
+        if (ended := self._ended.get(stream)) is not None:
+            ended.more += 1
+            return Outcome(f"answered+{ended.kind}", click, disorder)
+        self._results.setdefault(stream, []).append(click)
         self._user.following.setdefault(stream, reply.offset)
         return Outcome("answered", click, disorder)
 
@@ -136,22 +151,27 @@ class Ledger:
         if not self._advances(stream, reply.offset):
             return Outcome("repeated_event")
         if reply.kind == "truncated":
-            return Outcome("truncated", self._results.get(stream))
-        if reply.kind not in ENDINGS:
-            return Outcome("event", self._results.get(stream))
+            return Outcome("truncated")
+        return self._end(stream, reply.kind) if reply.kind in ENDINGS else Outcome("event")
+
+    def _end(self, stream: str, kind: str) -> Outcome:
         self._user.following.pop(stream, None)
-        click = self._results.pop(stream, None)
-        if click is not None:
-            self._remember(stream)
-            return Outcome(reply.kind, click)
-        if stream in self._ended or stream in self._early:
+        clicks = self._results.pop(stream, None)
+        if clicks is not None:
+            self._remember(stream, End(kind, len(clicks) - 1))
+            return Outcome(kind, clicks[0], others=tuple(clicks[1:]))
+        ended = self._ended.get(stream)
+        if ended is not None and ended.more:
+            ended.more -= 1
+            return Outcome("event")
+        if ended is not None or stream in self._early:
             return Outcome("duplicated")
-        self._early[stream] = reply.kind
+        self._early[stream] = kind
         return Outcome("early")
 
-    def _remember(self, stream: str) -> None:
+    def _remember(self, stream: str, end: End) -> None:
         """Keep the newest ended streams: a second end that comes much later is merely unexpected."""
-        self._ended[stream] = None
+        self._ended[stream] = end
         if len(self._ended) > REMEMBERED:
             del self._ended[next(iter(self._ended))]
 
@@ -175,14 +195,14 @@ class Ledger:
         for click in self._answers.values():
             click.disturbed = True
             click.excused = click.excused or now - click.sent <= patience(click.name)
-        for click in self._results.values():
+        for click in chain.from_iterable(self._results.values()):
             click.disturbed = True
 
     def abandon(self) -> Iterator[tuple[Pending, str]]:
         """End the books: every click that still waits, with why it counts as lost."""
         for click in self._answers.values():
             yield click, "answer"
-        for click in self._results.values():
+        for click in chain.from_iterable(self._results.values()):
             yield click, "result"
 
 

@@ -231,7 +231,7 @@ class Player:
         if verdict == "lost" and click is not None:
             self._miss(click, detail or "no answer can come any more")
             return
-        measure.count(COUNTERS.get(verdict, verdict), at)
+        measure.count(COUNTERS.get(verdict, verdict), at, 1 + len(outcome.others))
         if outcome.out_of_order:
             measure.count("out_of_order", at)
         if click is None:
@@ -244,7 +244,8 @@ class Player:
         if ending or verdict in ("result", "failed"):
             if ending:
                 measure.count(COUNTERS.get(ending, ending), at)
-            self._time(click, at, ".result")
+            for each in (click, *outcome.others):
+                self._time(each, at, ".result")
 
     def _time(self, click: Pending, at: float, suffix: str, service: bool = False) -> None:
         if click.disturbed:

@@ -115,6 +115,36 @@ def test_a_second_result_is_a_duplicate() -> None:
     assert [verdict(ledger, "result", job="j") for _ in range(2)] == ["result", "duplicated"]
 
 
+def test_the_end_of_a_job_ends_every_click_that_named_it() -> None:
+    ledger = books()
+    clicks = [click(ledger) for _ in range(3)]
+    assert [verdict(ledger, "answer", id=each, job="j") for each in clicks] == ["answered"] * 3
+    assert ledger.outstanding == 3
+    found = ledger.read(Reply("failed", job="j"))
+    assert found.click is not None
+    assert [each.id for each in (found.click, *found.others)] == clicks
+    assert (ledger.outstanding, lost(ledger)) == (0, [])
+    # Each of the clicks may be told of the end by itself.
+    assert [verdict(ledger, "failed", job="j") for _ in range(3)] == ["event", "event", "duplicated"]
+
+
+def test_a_click_that_names_an_ended_job_has_its_result_at_once() -> None:
+    ledger = books()
+    verdict(ledger, "answer", id=click(ledger), job="j")
+    verdict(ledger, "result", job="j")
+    assert verdict(ledger, "answer", id=click(ledger), job="j") == "answered+result"
+    assert (ledger.outstanding, lost(ledger)) == (0, [])
+    assert [verdict(ledger, "result", job="j") for _ in range(2)] == ["event", "duplicated"]
+
+
+def test_a_second_result_is_a_duplicate_also_of_one_that_overtook_its_answer() -> None:
+    ledger = books()
+    first = click(ledger)
+    verdict(ledger, "result", job="j")
+    verdict(ledger, "answer", id=first, job="j")
+    assert verdict(ledger, "result", job="j") == "duplicated"
+
+
 def test_events_must_have_growing_offsets() -> None:
     ledger = books()
     verdict(ledger, "answer", id=click(ledger), job="j")

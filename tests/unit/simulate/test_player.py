@@ -61,3 +61,12 @@ async def test_slow_work_does_not_excuse_an_answer_that_was_lost_before_a_cut(us
     user.player.cut()
     user.player.settle(0.0)
     assert (user.counts["lost.click"], user.counts["lost.update"], user.counts["abandoned"]) == (1, 1, 1)
+
+
+async def test_every_click_that_named_a_job_is_timed_to_its_end(user: OneUser) -> None:
+    for each in (user.click("update"), user.click("update")):
+        user.hear("answer", id=each, job="j")
+    user.hear("result", job="j")
+    user.hear("answer", id=user.click("update"), job="j")
+    assert user.counts == {"results": 3}
+    assert (user.timed["update"], user.timed["update.result"]) == (3, 3)
