@@ -97,6 +97,18 @@ class Measure:
         self.counts[name] += by
         self.count_seconds[name][int(at) if at >= 0 else -1] += by
 
+    def lose(self, series: str, intended: float, cause: str) -> None:
+        """Count what never came of a click meant for `intended` seconds after the start.
+
+        Args:
+            series: the one that its time is missing from.
+        """
+        self.count("lost", intended)
+        self.count(f"lost.{series}", intended)
+        if intended < self.warmup:
+            self.count(f"lost_in_warmup.{series}", intended)
+        self.lost_by_cause[cause] += 1
+
     def dump(self) -> MeasureDump:
         dumps = {name: series.dump() for name, series in self.series.items()}
         return MeasureDump(

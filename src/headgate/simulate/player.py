@@ -271,22 +271,16 @@ class Player:
             if awaited == "answer":
                 self._miss(click, cause)
             else:
-                self._lose(click.name, click.intended, cause)
+                measure.lose(click.name + ".result", click.intended, cause)
         for _, action, intended in self._waiting:
             if now - intended < patience:
                 measure.count("abandoned", intended)
             else:
-                self._lose(action.name, intended, "never sent: no connection until the end")
+                measure.lose(action.name, intended, "never sent: no connection until the end")
 
     def _miss(self, click: Pending, cause: str) -> None:
         """The click's answer will not come: lost, unless the run itself cut it off."""
         if click.excused:
             self._floor.measure.count("abandoned", click.intended)
         else:
-            self._lose(click.name, click.intended, cause)
-
-    def _lose(self, name: str, intended: float, cause: str) -> None:
-        measure = self._floor.measure
-        measure.count("lost", intended)
-        measure.count(f"lost.{name}", intended)
-        measure.lost_by_cause[cause] += 1
+            self._floor.measure.lose(click.name, click.intended, cause)

@@ -134,11 +134,10 @@ class Report(msgspec.Struct, kw_only=True):
         """The `percent`-th percentile of a series, seconds.
 
         Args:
-            lost: count the series' lost clicks as taking for ever.
+            lost: count what the series lost as taking for ever.
         """
         histogram = self.histogram(series)
-        name = series.removesuffix(".result").removesuffix(".service")
-        missing = self.counts.get(f"lost.{name}", 0) if lost else 0
+        missing = self._missing(series) if lost else 0
         total = histogram.count + missing
         if total == 0:
             return 0.0
@@ -146,6 +145,11 @@ class Report(msgspec.Struct, kw_only=True):
         if rank > histogram.count:
             return float("inf")
         return histogram.percentile(100 * rank / histogram.count)
+
+    def _missing(self, series: str) -> int:
+        """How many times a series lacks because what it times was lost; clicks of the warm-up are not timed at all."""
+        name = series.removesuffix(".service")
+        return self.counts.get(f"lost.{name}", 0) - self.counts.get(f"lost_in_warmup.{name}", 0)
 
     def p50(self, series: str = "click") -> float:
         return self.percentile(series, 50)

@@ -6,7 +6,7 @@
     function   = p50 … p99.9 | min | mean | max | count | rate
     comparison = < | <= | > | >= | == | !=
 
-In percentiles a lost click counts as one that takes for ever: an average of those who were served
+In percentiles a lost answer or result counts as one that takes for ever: an average of those who were served
 is no service level.
 """
 

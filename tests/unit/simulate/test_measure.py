@@ -64,6 +64,14 @@ def test_warm_up_clicks_are_counted_but_not_timed() -> None:
     assert (measure.counts["clicks"], measure.series["click"].total.count) == (1, 1)
 
 
+def test_what_is_lost_of_the_warm_up_is_known() -> None:
+    measure = Measure(warmup=2.0)
+    measure.lose("click", 1.0, "gone")
+    measure.lose("click", 2.0, "gone")
+    assert measure.counts == {"lost": 2, "lost.click": 2, "lost_in_warmup.click": 1}
+    assert measure.lost_by_cause == {"gone": 2}
+
+
 def test_what_happens_before_the_start_is_second_minus_one() -> None:
     measure = Measure()
     measure.count("opened", -3.5)

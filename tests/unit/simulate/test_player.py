@@ -70,3 +70,10 @@ async def test_every_click_that_named_a_job_is_timed_to_its_end(user: OneUser) -
     user.hear("answer", id=user.click("update"), job="j")
     assert user.counts == {"results": 3}
     assert (user.timed["update"], user.timed["update.result"]) == (3, 3)
+
+
+async def test_a_lost_result_is_not_a_lost_answer(user: OneUser) -> None:
+    user.hear("answer", id=user.click("update"), job="j")
+    user.click("update")
+    user.player.settle(0.0)
+    assert user.counts == {"lost": 2, "lost.update": 1, "lost.update.result": 1}

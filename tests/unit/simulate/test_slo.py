@@ -87,3 +87,19 @@ def test_a_ratio_without_anything_to_divide_by() -> None:
     slo = parse_slo("errors / answered < 1%")
     assert slo.measured(make_report({}, counts={})) == 0
     assert slo.measured(make_report({}, counts={"errors": 1})) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("lost", "endless"),
+    [
+        ({"lost.update": 2}, {"update", "update.service"}),
+        ({"lost.update.result": 2}, {"update.result"}),
+        ({"lost.update": 2, "lost_in_warmup.update": 2}, set()),
+    ],
+)
+def test_each_series_counts_its_own_losses_after_the_warm_up(lost: dict[str, int], endless: set[str]) -> None:
+    series = {name: clicks(*([10] * 98)) for name in ("update", "update.service", "update.result")}
+    report = make_report(series, counts={"lost": 2, **lost})
+    assert {name for name in series if report.percentile(name, 99, lost=True) == float("inf")} == endless
+    slo = parse_slo("lost(update.result) == 2")
+    assert slo.passes(slo.measured(report)) is ("lost.update.result" in lost)
