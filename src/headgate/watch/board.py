@@ -8,19 +8,20 @@ observer outside reads, and writes only the three cells that are its own.
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 from pathlib import Path
 from typing import Final
 
-from headgate.watch.native import close_file, getpid, nanoseconds, open_file, wall
+from headgate.watch.native import close_file, getpid, nanoseconds, open_file, wall, write
 
 MAGIC: Final = 0x48_47_57_41_54_43_48  # "HGWATCH"
 VERSION: Final = 2
 HEAD: Final = 64
 ROW: Final = 20
 ROWS: Final = 1200
-"""A gateway has one; an app worker one for each thread. Pages that nobody writes cost nothing."""
+"""A gateway has one; an app worker one for each thread. Rows that nobody writes cost disk, and no memory."""
 CELLS: Final = HEAD + ROW * ROWS
 BYTES: Final = CELLS * 8
 SUFFIX: Final = ".board"
@@ -81,7 +82,7 @@ class Board:
         if self.path is None:
             self._map = mmap.mmap(-1, BYTES)
         else:
-            self._map = _mapped(self.path, create=True)
+            self._map = _created(self.path)
         self.cells = memoryview(self._map).cast("q")
         self.stamps = memoryview(self._map).cast("d")
         """The same memory; only the rows' `R_SINCE` are to be used."""
@@ -119,7 +120,7 @@ class BoardView:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._map = _mapped(path, create=False)
+        self._map, self.inode = _mapped(path)
         self.live = memoryview(self._map).cast("q")
         """The memory itself, for an observer, who writes too."""
         self._stamps = memoryview(self._map).cast("d")
@@ -188,14 +189,47 @@ def running(pid: int) -> bool:
     return True
 
 
-def _mapped(path: Path, *, create: bool) -> mmap.mmap:
-    flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC if create else 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = open_file(path, flags, 0o600)
+def _created(path: Path) -> mmap.mmap:
+    """A new file in the place of one that is there: an observer may still have that one mapped."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = open_file(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CLOSED, 0o600)
     try:
-        if create:
-            os.ftruncate(descriptor, BYTES)
-        elif os.fstat(descriptor).st_size < BYTES:
-            raise ValueError(f"{path} is not a board that this version can read")
-        return mmap.mmap(descriptor, BYTES)
+        _allocate(descriptor)
+        mapped = mmap.mmap(descriptor, BYTES)
+        os.replace(new, path)
+        return mapped
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
     finally:
         close_file(descriptor)
+
+
+def _allocate(descriptor: int) -> None:
+    """Take all of its blocks now: a store into a hole, when the disk is full, ends the process (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, BYTES)
+            return
+        except OSError as exc:
+            if exc.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+    left = BYTES
+    while left:
+        left -= write(descriptor, bytes(left))
+
+
+def _mapped(path: Path) -> tuple[mmap.mmap, int]:
+    """Another process's board, and the number of its file."""
+    descriptor = open_file(path, os.O_RDWR | _CLOSED)
+    try:
+        facts = os.fstat(descriptor)
+        if facts.st_size < BYTES:
+            raise ValueError(f"{path} is not a board that this version can read")
+        return mmap.mmap(descriptor, BYTES), facts.st_ino
+    finally:
+        close_file(descriptor)
+
+
+_CLOSED: Final = getattr(os, "O_CLOEXEC", 0)

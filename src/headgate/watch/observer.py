@@ -115,22 +115,26 @@ class Observer:
     def _scan(self) -> None:
         """Find new boards, and take leave of dead processes."""
         try:
-            entries = [entry.name for entry in os.scandir(self._folder) if entry.name.endswith(board.SUFFIX)]
+            files = {each.name: each.inode() for each in os.scandir(self._folder) if each.name.endswith(board.SUFFIX)}
         except OSError:
             return
-        for entry in entries:
+        self._leave(lambda entry, view: files.get(entry) != view.inode)
+        for entry in files:
             if entry not in self._observed and entry not in self._foreign:
                 self._found(entry)
+        self._leave(lambda _entry, view: not view.alive())
+
+    def _leave(self, over: Callable[[str, BoardView], bool]) -> None:
         for entry, each in list(self._observed.items()):
-            if entry not in entries or not each.view.alive():
+            if over(entry, each.view):
                 del self._observed[entry]
                 self._gone(each)
 
     def _found(self, entry: str) -> None:
         try:
             self._observed[entry] = Observed(BoardView(self._folder / entry))
-        except ValueError:
-            pass  # it is being made
+        except (ValueError, FileNotFoundError):
+            pass  # it is being made, or has just been taken away
         except OSError:
             self._foreign.add(entry)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from headgate.watch import board, hooks, journal, spans
 from headgate.watch.board import Board, BoardView, row_name
@@ -81,6 +85,50 @@ def test_a_board_is_read_from_outside(tmp_path: Path) -> None:
         assert view.rows() == []
     finally:
         view.close()
+        made.remove()
+
+
+def test_a_board_has_its_disk_from_the_start_and_stands_in_memory_when_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Board(tmp_path, "p", 20_000_000)
+    assert made.path is not None
+    assert made.path.stat().st_blocks * 512 >= board.BYTES
+    made.remove()
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    watch = Watch(Options(folder=tmp_path))
+    try:
+        assert watch.line("asyncio") is not None
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        watch.stop()
+
+
+def test_a_board_without_fallocate_has_its_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    made = Board(tmp_path, "p", 20_000_000)
+    assert made.path is not None
+    assert made.path.stat().st_blocks * 512 >= board.BYTES
+    made.remove()
+
+
+def test_a_new_board_of_the_same_process_leaves_the_old_ones_mapping_whole(tmp_path: Path) -> None:
+    Board(tmp_path, "before", 20_000_000)
+    path = tmp_path / f"{os.getpid()}{board.SUFFIX}"
+    before = BoardView(path)
+    made = Board(tmp_path, "after", 20_000_000)
+    after = BoardView(path)
+    try:
+        assert (before.name, len(before.rows()), after.name) == ("before", 0, "after")
+        assert before.inode != after.inode
+        assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    finally:
+        before.close()
+        after.close()
         made.remove()
 
 
