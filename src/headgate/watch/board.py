@@ -49,7 +49,7 @@ H_CAUSES: Final = 40
 
 # A row's cells.
 (
-    R_SINCE,  # a float: since when the line has been busy, in seconds; 0 while it waits for something to do
+    R_SINCE,  # a float: since when it has been busy, in seconds; 0 while it waits for something to do; -1: not yet
     R_TID,
     R_KIND,
     R_COUNT,
@@ -136,7 +136,7 @@ class BoardView:
         copy = memoryview(bytearray(BYTES)).cast("q")  # whole: rows may be added before it is read
         copy[:used] = self.live[:used]
         for at in range(HEAD, used, ROW):
-            copy[at + R_SINCE] = nanoseconds(self._stamps[at + R_SINCE])
+            copy[at + R_SINCE] = max(0, nanoseconds(self._stamps[at + R_SINCE]))
         return copy
 
     def rows(self) -> list[int]:

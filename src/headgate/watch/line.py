@@ -29,6 +29,8 @@ from headgate.watch.native import SECOND, clock, get_ident, get_native_id, momen
 if TYPE_CHECKING:
     from headgate.watch.stall import OpenStall
 
+NOT_YET: float = -1.0
+"""A stamp of a fork's child: its line was its parent's, and counts only once the child itself has turned it."""
 KEPT: int = 64
 """Ended stretches that wait for the watchdog at most."""
 
@@ -94,6 +96,7 @@ class Line:
         self.ended.clear()
         self.poller = -1
         self.put_on(board)
+        self.stamps[self.at] = NOT_YET
         for rebind in self.rebinds:
             rebind()
 
@@ -109,7 +112,7 @@ class Line:
     def rests(self, now: int) -> bool:
         """Whether it waited at the last look and its thread has not run since: nothing can have happened to it."""
         last = self.last
-        if last is None or not last.cpu or self.stamps[self.at] or self.closed or self.thread.cpu() != last.cpu:
+        if last is None or not last.cpu or self.stamps[self.at] > 0 or self.closed or self.thread.cpu() != last.cpu:
             return False
         self.last = Reading(now, last.cpu, last.queued)
         return True
@@ -136,13 +139,17 @@ class Line:
         since = stamps[at]
         if since:
             now = moment()
-            if (now - since) * SECOND > self.limit:
+            if (now - since) * SECOND > self.limit and since != NOT_YET:
                 self.ended.append((nanoseconds(since), nanoseconds(now)))
             stamps[at] = 0.0
 
     def since(self) -> int:
         """Since when it has been busy, ns; 0 when it is not."""
-        return 0 if self.closed else nanoseconds(self.stamps[self.at + R_SINCE])
+        return 0 if self.closed else max(0, nanoseconds(self.stamps[self.at + R_SINCE]))
+
+    def turns(self) -> bool:
+        """Whether it has turned in this process, and not only in the parent that this one was forked from."""
+        return self.stamps[self.at + R_SINCE] != NOT_YET
 
     def count(self, length: int) -> None:
         """Note an incident for those who look at the board."""
@@ -179,6 +186,11 @@ class PingedLine(Line):
         self._tells = self.thread.tells_calls
         self._parked = -1
         """The CPU time of its thread when it was last seen in the loop's poll."""
+
+    def moved(self, board: Board) -> None:
+        self._asked = self.asking = self._proof = 0
+        self._parked, self._candidate = -1, -2
+        super().moved(board)
 
     def rests(self, now: int) -> bool:
         if self.last is None or self.last.cpu != self._parked or not super().rests(now):

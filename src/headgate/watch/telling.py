@@ -139,7 +139,8 @@ class Telling:
         return any(gap.overlap(begin, end) >= half for begin, end in [*busy, *self._reported])
 
     def _report_gap(self, gap: Gap, lines: list[Line], now: int) -> None:
-        line = next((line for line in lines if line.kind != "thread"), None) or next(iter(lines), None)
+        known = [line for line in lines if line.turns()]
+        line = next((line for line in known if line.kind != "thread"), None) or next(iter(known), None)
         if line is None:
             return
         stall = Stall(
