@@ -40,7 +40,8 @@ SUFFIX: Final = ".board"
     H_SIGHT,  # written from outside: what it can see, see `SIGHTS`
     H_DUMPING,  # written from outside: since when it has been reading this process; 0 when it is not
     H_GIL_STALLS,
-) = range(12)
+    H_BORN,  # when the process began, as the system counts it; 0 where it does not say
+) = range(13)
 H_NAME: Final = 16
 NAME_CELLS: Final = 24
 
@@ -88,7 +89,7 @@ class Board:
         """The same memory; only the rows' `R_SINCE` are to be used."""
         cells = self.cells
         cells[H_VERSION], cells[H_PID], cells[H_TICK] = VERSION, getpid(), tick
-        cells[H_STARTED] = int(wall() * 1e9)
+        cells[H_STARTED], cells[H_BORN] = int(wall() * 1e9), born(getpid())
         write_text(cells, H_NAME, NAME_CELLS, name)
         cells[H_MAGIC] = MAGIC
 
@@ -146,8 +147,9 @@ class BoardView:
         return [at for at in ats if cells[at + R_USED]]
 
     def alive(self) -> bool:
-        """Whether the process is still there."""
-        return running(self.pid)
+        """Whether the process is still there, and its number not another's by now."""
+        before = self.live[H_BORN]
+        return running(self.pid) and (not before or born(self.pid) in (0, before))
 
     def close(self) -> None:
         """Give the memory back."""
@@ -187,6 +189,15 @@ def running(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def born(pid: int) -> int:
+    """When a process began, in the system's ticks since its start; 0 where it does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return int(stat.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def _created(path: Path) -> mmap.mmap:

@@ -22,7 +22,7 @@ from headgate.watch.machine import stopped
 from headgate.watch.model import Incident, Sample, Stall
 from headgate.watch.naming import Origin, name
 from headgate.watch.native import MS, clock, wall
-from headgate.watch.outside_samples import SUFFIX, Seen
+from headgate.watch.outside_samples import SUFFIX, Looks, Seen
 
 TICK: Final = 0.02
 SCAN: Final = 0.5
@@ -43,6 +43,7 @@ class Observed:
 
     def __init__(self, view: BoardView) -> None:
         self.view = view
+        self.kept = Looks(view.path.with_suffix(SUFFIX))
         self.found = clock()
         self.looks = 0
         self.next = 0
@@ -50,6 +51,8 @@ class Observed:
         self.looking: threading.Thread | None = None
         self.seen: Seen | None = None
         self.problem = ""
+        self.left = False
+        """Taken leave of: a look that still runs is of no use to anybody."""
 
 
 class Observer:
@@ -142,13 +145,21 @@ class Observer:
         self.gone[each.view.pid] = (SIGHTS[each.view.live[H_SIGHT]], each.problem)
         if each.looking is not None:
             each.looking.join(1.0)
+        each.left = True
         if not each.view.alive():
             with contextlib.suppress(Exception):
                 self._died(each)
-            for suffix in (board.SUFFIX, SUFFIX):
-                with contextlib.suppress(OSError):
-                    (self._folder / f"{each.view.pid}{suffix}").unlink()
-        each.view.close()
+        self._clear(each.view)
+        if each.looking is None or not each.looking.is_alive():
+            each.view.close()
+
+    def _clear(self, view: BoardView) -> None:
+        """Remove what is left of a board that is nobody's any more; not one that has taken its place."""
+        with contextlib.suppress(OSError):
+            if view.path.stat().st_ino == view.inode:
+                view.path.unlink()
+        with contextlib.suppress(OSError):
+            view.path.with_suffix(SUFFIX).unlink()
 
     def _turn(self, each: Observed, now: int, *, late: bool) -> None:
         cells = each.view.live
@@ -176,8 +187,8 @@ class Observer:
         cells = each.view.live
         try:
             each.seen = self._look(each.view.pid)
-            with (self._folder / f"{each.view.pid}{SUFFIX}").open("a") as file:
-                file.write(each.seen.to_json() + "\n")
+            if not each.left:
+                each.kept.add(each.seen)
             cells[H_SIGHT], each.problem = SIGHTS.index("py-spy"), ""
         except pyspy.CannotSee as exc:
             if not cells[H_SIGHT] and each.view.alive():
