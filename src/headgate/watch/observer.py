@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from headgate.watch.journal import Journal
 from headgate.watch.machine import stopped
 from headgate.watch.model import Incident, Sample, Stall
 from headgate.watch.naming import Origin, name
-from headgate.watch.native import MS, clock, wall
+from headgate.watch.native import MS, clock, say, wall
 from headgate.watch.outside_samples import SUFFIX, Looks, Seen
 
 TICK: Final = 0.02
@@ -32,6 +33,9 @@ FIRST: Final = 2000 * MS
 AGAIN: Final = 80 * MS
 OFTEN: Final = 8
 """Looks into one process in a row; then one a second."""
+TRIAL: Final = 500 * MS
+"""After a first look that failed; each one that fails doubles the pause before the next."""
+SELDOM: Final = 300_000 * MS
 LATE: Final = 60 * MS
 """Own lateness above which nothing is concluded from others'."""
 GRACE: Final = 50 * MS
@@ -45,8 +49,8 @@ class Observed:
         self.view = view
         self.kept = Looks(view.path.with_suffix(SUFFIX))
         self.found = clock()
-        self.looks = 0
-        self.next = 0
+        self.looks = self.trials = 0
+        self.next = self.trial = 0
         self.stale_since = 0
         self.looking: threading.Thread | None = None
         self.seen: Seen | None = None
@@ -78,6 +82,8 @@ class Observer:
         self._foreign: set[str] = set()
         self.gone: dict[int, tuple[str, str]] = {}
         """What could be seen of processes that have ended."""
+        self.failed = 0
+        """Errors of our own; each costs one process one look, and the first is told."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headgate-observer", daemon=True)
 
@@ -93,7 +99,7 @@ class Observer:
         for each in list(self._observed.values()):
             if each.looking is not None:
                 each.looking.join(1.0)
-        self._scan()
+        self._guarded(self._scan)
 
     def sights(self) -> dict[int, tuple[str, str]]:
         """pid → what can be seen of it ("py-spy", "refused", …), and why not more."""
@@ -108,12 +114,20 @@ class Observer:
             now = clock()
             late = now - last > LATE
             last = now
-            with contextlib.suppress(OSError):
-                if now - scanned > SCAN * 1e9:
-                    scanned = now
-                    self._scan()
-                for each in list(self._observed.values()):
-                    self._turn(each, now, late=late)
+            if now - scanned > SCAN * 1e9:
+                scanned = now
+                self._guarded(self._scan)
+            for each in list(self._observed.values()):
+                self._guarded(partial(self._turn, each, now, late=late))
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Whatever goes wrong with one process, the others go on being observed."""
+        try:
+            step()
+        except Exception as exc:
+            self.failed += 1
+            if self.failed == 1:
+                say(f"headgate watch: a look from outside failed ({exc!r}); the observer goes on")
 
     def _scan(self) -> None:
         """Find new boards, and take leave of dead processes."""
@@ -124,14 +138,14 @@ class Observer:
         self._leave(lambda entry, view: files.get(entry) != view.inode)
         for entry in files:
             if entry not in self._observed and entry not in self._foreign:
-                self._found(entry)
+                self._guarded(partial(self._found, entry))
         self._leave(lambda _entry, view: not view.alive())
 
     def _leave(self, over: Callable[[str, BoardView], bool]) -> None:
         for entry, each in list(self._observed.items()):
             if over(entry, each.view):
                 del self._observed[entry]
-                self._gone(each)
+                self._guarded(partial(self._gone, each))
 
     def _found(self, entry: str) -> None:
         try:
@@ -168,7 +182,9 @@ class Observer:
         if not beat or (each.looking is not None and each.looking.is_alive()):
             return
         stale = now - beat >= cells[H_TICK] + GRACE
-        if not cells[H_SIGHT] and (now - each.found > FIRST or (stale and not late)):
+        if _to_be_tried(each, now) and (now - each.found > FIRST or (stale and not late)):
+            each.trials += 1
+            each.trial = now + min(TRIAL << each.trials, SELDOM)
             self._begin(each)
         elif not stale:
             each.looks, each.next = 0, 0
@@ -179,21 +195,22 @@ class Observer:
 
     def _begin(self, each: Observed) -> None:
         """Read the process on a thread: others' stalls go on meanwhile."""
-        each.view.live[H_DUMPING] = clock()
-        each.looking = threading.Thread(target=self._read, args=(each,), name="headgate-look", daemon=True)
-        each.looking.start()
+        looking = threading.Thread(target=self._read, args=(each,), name="headgate-look", daemon=True)
+        looking.start()
+        each.looking = looking
 
     def _read(self, each: Observed) -> None:
         cells = each.view.live
+        cells[H_DUMPING] = clock()
         try:
             each.seen = self._look(each.view.pid)
             if not each.left:
                 each.kept.add(each.seen)
             cells[H_SIGHT], each.problem = SIGHTS.index("py-spy"), ""
         except pyspy.CannotSee as exc:
-            if not cells[H_SIGHT] and each.view.alive():
+            if SIGHTS[cells[H_SIGHT]] != "py-spy" and each.view.alive():
                 cells[H_SIGHT], each.problem = SIGHTS.index(exc.sight), str(exc)
-        except OSError as exc:
+        except Exception as exc:
             each.problem = str(exc)
         finally:
             cells[H_DUMPING] = 0
@@ -218,3 +235,8 @@ class Observer:
                 incident.unfinished = True
                 self._journal.add(incident)
                 self._tell(incident)
+
+
+def _to_be_tried(each: Observed, now: int) -> bool:
+    """Whether it has not been read yet, and may be: a refusal stays one, anything else may pass."""
+    return now >= each.trial and SIGHTS[each.view.live[H_SIGHT]] in ("", "missing", "broken")
