@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from headgate.cli.console import err, out
@@ -21,17 +23,22 @@ def attach(pid: int, threshold: float, **rest: float) -> None:
     from headgate.cli.watch_places import places
     from headgate.watch.attach import Attached
     from headgate.watch.incidents import Groups
+    from headgate.watch.model import Incident
     from headgate.watch.wording import line
 
     attached, groups = Attached(pid, threshold), Groups()
     seconds = rest["for"]
     err().print(f"headgate watch: reading process {pid} for {seconds:g} s; Ctrl-C ends it", soft_wrap=True)
-    try:
-        for incident in attached.incidents(seconds):
+
+    def tell(incidents: Iterator[Incident]) -> None:
+        for incident in incidents:
             groups.add(incident)
             out().print(line(incident), markup=False, soft_wrap=True)
+
+    try:
+        tell(attached.incidents(seconds))
     except KeyboardInterrupt:
-        pass
+        tell(attached.unfinished())
     if groups.count:
         out().print(places(groups))
     else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from headgate.watch import pyspy
+from headgate.watch.board import running
 from headgate.watch.clues import Clues
 from headgate.watch.model import Incident, Sample, Stall
 from headgate.watch.naming import Origin, name
@@ -50,41 +51,59 @@ class Attached:
         self.looks = 0
 
     def incidents(self, seconds: float, pause: float = 0.02) -> Iterator[Incident]:
-        """The stalls of the next `seconds`.
+        """The stalls of the next `seconds`, or until the process ends; last those that have not ended.
 
         Raises:
             CannotSee: the process cannot be read.
         """
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            seen = self._look(self._pid)
+            try:
+                seen = self._look(self._pid)
+            except pyspy.CannotSee:
+                if not self.looks or running(self._pid):
+                    raise
+                break
             self.looks += 1
             yield from self.take(seen)
             time.sleep(pause)
+        yield from self.unfinished()
+
+    def unfinished(self) -> Iterator[Incident]:
+        """The stalls that lasted still when the process was read last; each is told once."""
+        busy, self._busy = list(self._busy.values()), {}
+        for each in busy:
+            for incident in self._told(each, each.samples[-1].at):
+                incident.unfinished = True
+                yield incident
 
     def take(self, seen: Seen) -> Iterator[Incident]:
         """Take in one reading; the stalls that it shows to be over."""
+        for tid in self._busy.keys() - seen.stacks.keys():
+            yield from self._over(tid, seen)
         for tid, stack in seen.stacks.items():
-            kind = self._kinds.setdefault(tid, "") or loop_of(stack)
+            kind = loop_of(stack) or self._kinds.get(tid)
             if kind is not None:
                 self._kinds[tid] = kind
-            known = self._busy.get(tid)
+            busy = self._busy.get(tid)
             if kind is None or polls(stack):
-                if known is not None:
-                    del self._busy[tid]
-                    yield from self._ended(known, seen)
-                if kind is not None or known is not None:
+                if busy is not None:
+                    yield from self._over(tid, seen)
+                if kind is not None or busy is not None:
                     self._idle_at[tid] = seen.done
                 continue
-            if known is None:
+            if busy is None:
                 before = self._idle_at.get(tid, seen.begun)
-                known = self._busy[tid] = _Busy((before + seen.done) // 2, kind)
+                busy = self._busy[tid] = _Busy((before + seen.done) // 2, kind)
             foreign = seen.owner not in (0, tid)
             shown = seen.stacks.get(seen.owner, stack) if foreign else stack
-            known.samples.append(Sample(seen.done, shown, root=hash(stack[-1:]), foreign=foreign, outside=True))
+            busy.samples.append(Sample(seen.done, shown, root=hash(stack[-1:]), foreign=foreign, outside=True))
 
-    def _ended(self, busy: _Busy, seen: Seen) -> Iterator[Incident]:
-        end = (busy.samples[-1].at + seen.done) // 2
+    def _over(self, tid: int, seen: Seen) -> Iterator[Incident]:
+        busy = self._busy.pop(tid)
+        yield from self._told(busy, (busy.samples[-1].at + seen.done) // 2)
+
+    def _told(self, busy: _Busy, end: int) -> Iterator[Incident]:
         if end - busy.since < self._limit:
             return
         stall = Stall(busy.since, end, busy.kind, busy.kind, limit=self._limit, samples=busy.samples)
@@ -94,7 +113,11 @@ class Attached:
 
 
 def loop_of(stack: Stack) -> str | None:
-    """The kind of loop or hub that a thread runs, by its outer frames; None if it runs none."""
+    """The kind of loop or hub that a thread runs, by its outer frames; None if it runs none.
+
+    uvloop's own frames are C, which py-spy does not show: uvicorn runs it where none of asyncio's is below.
+    """
+    found = None
     for frame in reversed(stack):
         home = module(frame.file)
         if home == "asyncio.base_events" and frame.function.endswith("run_forever"):
@@ -102,8 +125,8 @@ def loop_of(stack: Stack) -> str | None:
         if home in ("eventlet", "gevent"):
             return home
         if home in ("uvloop", "uvicorn") and frame.function.endswith("run"):
-            return "uvloop"
-    return None
+            found = "uvloop"
+    return found
 
 
 def polls(stack: Stack) -> bool:
