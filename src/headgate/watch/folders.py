@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import itertools
 import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from headgate.base.errors import ConfigError
 from headgate.watch.board import SUFFIX
 from headgate.watch.journal import NAME
+from headgate.watch.metrics import boards
 
 KEPT: Final = 20
 """Folders of earlier runs that are kept."""
@@ -33,13 +38,52 @@ def base() -> Path:
 
 
 def for_run(program: str) -> Path:
-    """A new folder for a run of a program; the oldest of many are removed."""
+    """A new folder for a run of a program; the oldest of many are removed, but none whose run goes on."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(program))[:40] or "run"
-    folder = base() / f"{name}-{os.getpid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = _new(base() / f"{name}-{os.getpid()}")
     for old in runs()[KEPT:]:
-        _remove(old)
+        if not goes_on(old):
+            _remove(old)
     return folder
+
+
+def _new(wanted: Path) -> Path:
+    """The wanted folder, or one of a like name: a process's number comes again, in a container always."""
+    names = itertools.chain([wanted.name], (f"{wanted.name}.{number}" for number in itertools.count(2)))
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder = wanted.with_name(next(names))
+            folder.mkdir(mode=0o700)
+            return folder
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Meanwhile a run goes on in this folder, as every other process can see (flock(2)), also out of a container."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def goes_on(folder: Path) -> bool:
+    """Whether a run goes on in a folder: somebody observes it, or one of its processes lives."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+    return any(True for _ in boards(folder))
 
 
 def runs() -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from headgate.base.errors import ConfigError
-from headgate.watch import carry
+from headgate.watch import carry, folders
 from headgate.watch.model import Incident
 from headgate.watch.observer import Observer
 
@@ -50,7 +50,7 @@ def run(
             process = subprocess.Popen(list(command), env=env)
         except OSError as exc:
             raise ConfigError(f"{command[0]} cannot be started: {exc.strerror}.") from exc
-        with _passing_signals(process):
+        with folders.held(folder), _passing_signals(process):
             code = process.wait()
         sights = observer.sights() | observer.gone
     finally:
