@@ -59,6 +59,10 @@ class Gaps:
         self._first = True
         self.recent: deque[Gap] = deque(maxlen=64)
 
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._thread.close()
+
     def turn(self, last: int, now: int, pause: int) -> Gap | None:
         """Called each turn; the gap since the turn before, if there was one.
 

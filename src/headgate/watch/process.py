@@ -175,6 +175,7 @@ class Watch:
             undo()
         self.undo.clear()
         self._exit(getpid())
+        atexit.unregister(self._exit)
 
     def _exit(self, pid: int) -> None:
         """The process ends: what the watchdog knows is told, and the board taken away. Not by a fork's child."""
@@ -189,6 +190,9 @@ class Watch:
         """In a child: its parent's board is not its own. Lines of the forking thread go on on a new one."""
         inherited = [line for line in self._lines if not line.closed and line.thread.ident == get_ident()]
         self._lock = allocate_lock()
+        if self._watchdog is not None:
+            self._watchdog.close()
+        atexit.unregister(self._exit)
         self._board = self._watchdog = None
         self._lines, self._names, self.groups = [], {}, Groups()
         self._pid = getpid()

@@ -99,7 +99,15 @@ class Watchdog:
             self.turned += 1
         self._telling.collections.remove()
         self._last_words(last)
+        self.close()
         self._ended.release()
+
+    def close(self) -> None:
+        """Give the descriptors back, its own and its lines': it turns no more. Called in a fork's child too."""
+        with contextlib.suppress(AttributeError):  # it had not begun to turn
+            self._lateness.close()
+        for line in self.lines:
+            line.thread.close()
 
     def _last_words(self, last: int) -> None:
         """What is known when the process ends is told now, complete or not."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from headgate.watch.metrics import lines
 from headgate.watch.model import BLOCKING, IMPORT, Incident
 from headgate.watch.native import SECOND, clock
 from headgate.watch.process import Options, Watch
+from tests.support.wait import until
 
 
 def incident(cause: str = BLOCKING, ended: int | None = None) -> Incident:
@@ -135,6 +139,34 @@ def test_a_new_board_of_the_same_process_leaves_the_old_ones_mapping_whole(tmp_p
 def view_pid(folder: Path) -> str:
     (path,) = folder.glob(f"*{board.SUFFIX}")
     return path.stem
+
+
+def descriptors() -> set[str]:
+    """The accounts of threads that are open here."""
+    found = set()
+    for each in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"/proc/self/fd/{each}"))
+    return {each for each in found if "/task/" in each}
+
+
+def ended_watch() -> weakref.ref[Watch]:
+    """One that has watched a line until its watchdog had turned."""
+    watch = Watch(Options(log=None))
+    line = watch.line("asyncio")
+    assert line is not None
+    line.thread.queued()
+    watch.settle(clock() + 30 * SECOND)
+    watch.stop()
+    return weakref.ref(watch)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not list descriptors")
+def test_a_watch_that_has_ended_holds_no_descriptor_and_is_held_by_nobody() -> None:
+    before = descriptors()
+    watch = ended_watch()
+    assert descriptors() <= before
+    until(lambda: gc.collect() >= 0 and watch() is None, "the end of the watchdog's thread", 30)
 
 
 def test_a_module_is_hooked_when_it_is_imported_and_its_loader_given_back(tmp_path: Path, monkeypatch: Any) -> None:
