@@ -33,9 +33,7 @@ def environment(
     carried = folder / FOLDER
     carried.mkdir(mode=0o700, parents=True, exist_ok=True)
     package = Path(__file__).resolve().parents[1]
-    link = carried / "headgate"
-    if not link.exists():
-        link.symlink_to(package)
+    _link(carried / "headgate", package)
     shutil.copyfile(package / "watch" / "inject" / "sitecustomize.py", carried / "sitecustomize.py")
     path = [str(carried), *([environ["PYTHONPATH"]] if environ.get("PYTHONPATH") else [])]
     return {
@@ -47,3 +45,13 @@ def environment(
         install.OBSERVER: str(os.getpid()),
         **({install.QUIET: "1"} if quiet else {}),
     }
+
+
+def _link(link: Path, target: Path) -> None:
+    """Let a link point there, whatever an earlier run of another installation has made of it."""
+    if link.is_symlink() and os.readlink(link) == str(target):
+        return
+    new = link.with_name(f"{link.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    os.replace(new, link)
