@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -160,3 +163,53 @@ def told_of_a_kill(workdir: Path) -> bool:
         assert (incident.function, incident.call, incident.cause) == ("hold", "3 ** 60000000", "computing")
         assert "died while" in process.log()
     return bool(found)
+
+
+INTERRUPTED = """
+import os, signal, sys
+signal.alarm(90)
+signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+print("ready", os.getpid(), flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def command_pid(log: Path) -> int:
+    """The number of the command's process, once it is ready."""
+    found = re.search(r"ready (\d+)", log.read_text())
+    return int(found[1]) if found else 0
+
+
+def test_an_interrupt_reaches_the_command_once_with_a_terminal_and_without(workdir: Path) -> None:
+    (workdir / "command.py").write_text(INTERRUPTED)
+    watched = ["-m", "headgate", "watch", "run", "--folder", "watched", "--", sys.executable, "command.py"]
+    on_terminal = ["-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)", sys.executable, *watched]
+    for arguments in (watched, on_terminal):
+        log = workdir / f"{len(arguments)}.log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                cwd=workdir,
+                start_new_session=True,
+            )
+        assert popen.stdin is not None
+        try:
+            pid = until(partial(command_pid, log), "the command", 60)
+            if arguments is watched:
+                popen.send_signal(signal.SIGINT)
+            else:
+                popen.stdin.write(b"\x03")
+                popen.stdin.flush()
+            until(lambda: "interrupted" in log.read_text(), "the interrupt", 30)  # noqa: B023
+            os.kill(pid, signal.SIGTERM)
+            assert popen.wait(30) == 3
+        finally:
+            popen.kill()
+            popen.stdin.close()
+            popen.wait(30)
+        assert log.read_text().count("interrupted") == 1
