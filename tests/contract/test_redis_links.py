@@ -12,12 +12,12 @@ import pytest
 import redis as plain
 
 from headgate.base.channels import ChannelNames
-from headgate.base.errors import ConfigError, Unavailable
+from headgate.base.errors import ConfigError, EngineGone, Unavailable
 from headgate.base.model import JobState
 from headgate.drivers.redis import RedisEngine
 from tests.support.certificates import certificate
 from tests.support.contract import collect, eventually, put, settle, take
-from tests.support.redis import Redis
+from tests.support.redis import Redis, oldest
 from tests.support.wait import free_port
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +78,45 @@ async def test_a_user_with_the_rights_that_the_documents_name() -> None:
             await RedisEngine(url.replace("secret", "wrong")).open()
         with pytest.raises(ConfigError, match="may not"):
             await RedisEngine(url.replace("=shop", "=other")).open()
+
+
+@pytest.mark.parametrize("binary", [None, oldest()])
+async def test_a_user_without_its_channels_is_told_at_the_start(binary: str | None) -> None:
+    with Redis(binary=binary) as server, server.client() as client:
+        client.execute_command("ACL", "SETUSER", "ada", "on", ">secret", "~*", "+@all", "resetchannels", "&other:*")
+        with pytest.raises(ConfigError, match="may not"):
+            await RedisEngine(f"redis://ada:secret@127.0.0.1:{server.port}/0").open()
+        client.execute_command("ACL", "SETUSER", "ada", "allchannels", "-publish")
+        with pytest.raises(ConfigError, match="may not"):
+            await RedisEngine(f"redis://ada:secret@127.0.0.1:{server.port}/0").open()
+
+
+async def test_a_refused_subscription_does_not_take_the_answer_of_another_request() -> None:
+    with Redis() as server, server.client() as client:
+        client.execute_command("ACL", "SETUSER", "ada", "on", ">secret", "~*", "+@all", "allchannels")
+        async with opened(f"redis://ada:secret@127.0.0.1:{server.port}/0") as engine:
+            link = engine._redis.link
+            line = link._line
+            assert line is not None
+            client.execute_command("ACL", "SETUSER", "ada", "-subscribe")
+            before = line.call("ECHO", "before")
+            link.subscribe(["{headgate}:>c:room"], True)
+            after = line.call("ECHO", "after")
+            assert await before == b"before"
+            with pytest.raises(EngineGone, match="refused SUBSCRIBE"):
+                await after
+            client.execute_command("ACL", "SETUSER", "ada", "+subscribe")
+            await works(engine)
+
+
+async def test_a_channel_that_is_left_and_heard_again_at_once_keeps_the_connection(redis_cluster: str) -> None:
+    async with opened(redis_cluster + "?namespace=again") as engine:
+        link = engine._redis.link
+        for wanted in (True, False, True, False, True):
+            link.subscribe(["{again}:>c:room", "{again}:>c:hall"], wanted)
+        assert await link.ask("ECHO", "after") == b"after"
+        await works(engine)
+        assert link.reconnects == 0
 
 
 async def test_over_a_unix_socket(tmp_path: Path) -> None:

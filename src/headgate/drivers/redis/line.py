@@ -10,7 +10,8 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hiredis import PushNotification
@@ -23,6 +24,16 @@ log = logging.getLogger(__name__)
 
 SILENT: Final = 5.0
 """Seconds after which an unanswered request means that the connection is dead (a partition sends no word)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Channels that are to be heard from now on, or no longer: a push confirms each, one reply refuses all."""
+
+    word: bytes
+    channels: set[bytes]
+    """What is not confirmed yet."""
+    done: asyncio.Future[None]
 
 
 class Line(asyncio.Protocol):
@@ -39,7 +50,7 @@ class Line(asyncio.Protocol):
         self._pack: Callable[..., list[bytes]] = connection.pack_command
         self._pushed = pushed
         self._broke = broke
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Any] | Change, float]] = deque()
         """What is to be answered, and since when."""
         self._heard = -math.inf
         """When the last answer came."""
@@ -47,8 +58,6 @@ class Line(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self.alive = True
-        self.left: set[bytes] = set()
-        """Channels that we have left ourselves."""
         self._replies, self._transport = _taken_over(connection, self)
 
     def call(self, *command: Any) -> asyncio.Future[Any]:
@@ -58,15 +67,28 @@ class Line(asyncio.Protocol):
             future.set_exception(EngineGone("the connection to Redis is gone"))
             return future
         self._waiting.append((future, self._loop.time()))
-        self.send(*command)
+        self._send(*command)
         return future
 
-    def send(self, *command: Any) -> None:
-        """Send a command that has no reply of its own (SUBSCRIBE: it is confirmed by a push)."""
-        if self.alive:
-            if not self._out:
-                self._loop.call_soon(self._flush)
-            self._out += self._pack(*command)
+    def listen(self, word: str, channels: Sequence[bytes]) -> asyncio.Future[None]:
+        """Hear channels, or no longer; whoever is not told by the future is told by the end of the connection.
+
+        Args:
+            word: SUBSCRIBE, UNSUBSCRIBE, or the same with an S before it.
+            channels: at least one.
+        """
+        done: asyncio.Future[None] = self._loop.create_future()
+        if not self.alive:
+            _fail(done, EngineGone("the connection to Redis is gone"))
+            return done
+        self._waiting.append((Change(word.lower().encode(), set(channels), done), self._loop.time()))
+        self._send(word, *channels)
+        return done
+
+    def _send(self, *command: Any) -> None:
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out += self._pack(*command)
 
     @property
     def unanswered(self) -> int:
@@ -117,20 +139,39 @@ class Line(asyncio.Protocol):
                 self._pushed(reply[1], reply[2])
             except Exception:  # one message that cannot be read must not cost the replies behind it
                 log.exception("a message on %r could not be taken", reply[1])
-        elif reply[0] == b"sunsubscribe" and reply[1] is not None and reply[1] not in self.left:
+        else:
+            self._confirmed(reply[0], reply[1])
+
+    def _confirmed(self, word: bytes, channel: bytes | None) -> None:
+        change = self._waiting[0][0] if self._waiting else None
+        if isinstance(change, Change) and change.word == word and channel in change.channels:
+            change.channels.discard(channel)
+            if not change.channels:
+                self._heard_of_first()
+                if not change.done.done():
+                    change.done.set_result(None)
+        elif word == b"sunsubscribe" and channel is not None:
             self.drop("the keys have moved to another server")  # the slot has moved away with its channels
 
     def _answer(self, reply: Any) -> None:
         if not self._waiting:
             return
-        future, _ = self._waiting.popleft()
-        self._heard = self._loop.time()
-        if future.done():
+        asked = self._heard_of_first()
+        if isinstance(asked, Change):
+            # A reply of its own is only ever a refusal. What is to be heard and is not would be missed in silence.
+            _fail(asked.done, reply if isinstance(reply, Exception) else EngineGone(repr(reply)))
+            self.drop(f"Redis refused {asked.word.decode().upper()}: {reply}")
+        elif asked.done():
             return
-        if isinstance(reply, Exception):
-            future.set_exception(reply)
+        elif isinstance(reply, Exception):
+            asked.set_exception(reply)
         else:
-            future.set_result(reply)
+            asked.set_result(reply)
+
+    def _heard_of_first(self) -> asyncio.Future[Any] | Change:
+        asked, _ = self._waiting.popleft()
+        self._heard = self._loop.time()
+        return asked
 
     def _flush(self) -> None:
         out, self._out = self._out, []
@@ -143,11 +184,15 @@ class Line(asyncio.Protocol):
         self.alive = False
         self._connection._close()
         while self._waiting:
-            future, _ = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(EngineGone(why))
-                future.exception()  # whoever waited may have been cancelled: then nobody asks for it
+            asked, _ = self._waiting.popleft()
+            _fail(asked.done if isinstance(asked, Change) else asked, EngineGone(why))
         self._broke()
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # whoever waited may have been cancelled: then nobody asks for it
 
 
 def _taken_over(connection: Any, protocol: asyncio.Protocol) -> tuple[Any, asyncio.Transport]:

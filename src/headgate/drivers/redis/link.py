@@ -177,13 +177,7 @@ class Link:
         line = self._line
         if line is None or not channels:
             return
-        word = "SUBSCRIBE" if wanted else "UNSUBSCRIBE"
-        names = [name.encode() for name in channels]
-        if wanted:
-            line.left.difference_update(names)
-        else:
-            line.left.update(names)
-        line.send(f"S{word}" if self.scripts.sharded else word, *names)
+        line.listen(self.scripts.listening(wanted), [name.encode() for name in channels])
 
     async def _insist(self, send: Callable[[Line], Awaitable[Any]], repeat: bool, patience: float | None) -> Any:
         until = float("inf") if patience is None else time.monotonic() + patience

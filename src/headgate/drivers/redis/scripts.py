@@ -9,6 +9,7 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from headgate.base.errors import ConfigError, Unavailable
+from headgate.drivers.redis import packing
 from headgate.drivers.redis.line import Line
 
 OLDEST: Final = (6, 2)
@@ -67,8 +68,18 @@ class Scripts:
         self._functions = version >= (7, 0) and await self._load_functions(line)
         if not self._functions:
             await self._load_script(line)
-        # Rights that are missing are to be told of now, not with the first job.
-        await line.call(*self.command("now", "", b"\x90"))
+        await self._try_rights(line)
+
+    async def _try_rights(self, line: Line) -> None:
+        """Do what needs rights: those that are missing are to be told of now, not with the first job."""
+        channel = f"{self._prefix}>".encode()
+        for wanted in (True, False):
+            await line.listen(self.listening(wanted), [channel])
+        await line.call(*self.command("publish", "", packing.arguments(["", b""])))
+
+    def listening(self, wanted: bool) -> str:
+        """The command by which channels are heard, or no longer."""
+        return f"{'S' if self.sharded else ''}{'' if wanted else 'UN'}SUBSCRIBE"
 
     @property
     def sharded(self) -> bool:
