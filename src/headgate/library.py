@@ -42,6 +42,7 @@ def connect(url: str | None = None, *, data: str | None = None, secret: str | No
 
 
 def _bind(settings: Settings) -> tuple[Bridge, binding.Binding]:
+    from headgate.roles.carriers import rq_url
     from headgate.roles.choose import open_bridge
 
     bridge = open_bridge(settings.broker, settings.data, settings)
@@ -52,6 +53,7 @@ def _bind(settings: Settings) -> tuple[Bridge, binding.Binding]:
         secret=lambda: secret_of(settings),
         root_path=settings.root_path,
         url_ttl=settings.result_ttl,
+        rq_url=rq_url(settings.broker, settings),
     )
     return bridge, bound
 

@@ -15,11 +15,11 @@ import msgspec
 from redis import Redis, RedisError
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
+from rq.serializers import DefaultSerializer
 
-from headgate.base.errors import HeadgateError, UnknownJob
+from headgate.base.errors import ConfigError, HeadgateError, UnknownJob
 from headgate.base.model import NewEvent
 from headgate.base.streams import StreamSpec, Write
-from headgate.config.load import load
 from headgate.declare import binding
 
 log = logging.getLogger(__name__)
@@ -34,21 +34,36 @@ def watch(job_id: str, *, url: str | None = None) -> str:
     """Follow an RQ job from now on; returns the name of its stream, for `sock.follow` and the like.
 
     The stream has the events of a Headgate job: queued, started, progress (the job's `meta` whenever that
-    changes), and at the end result, failed or cancelled.
+    changes), and at the end result, failed or cancelled; or gone, if RQ has forgotten the job before its end was seen.
 
     Args:
         job_id: RQ's.
         url: of RQ's Redis; default the setting `rq_url`, else the engine's.
 
     Raises:
+        ConfigError: neither is known in this process.
         UnknownJob: RQ has no such job.
         Unavailable: the engine does not answer.
     """
-    if url is None:
-        settings = load().settings
-        url = settings.rq_url or settings.broker.partition("?")[0]
+    url = url or binding.current().rq_url
+    if not url:
+        raise ConfigError("RQ's Redis is not known here: set rq_url, or pass its url to watch()")
     watcher = _watchers.get(url) or _watchers.setdefault(url, Watcher(url))
     return watcher.watch(job_id)
+
+
+class Readable:
+    """RQ's way to keep values, for a process that may lack the code which they are of."""
+
+    dumps: Final = DefaultSerializer.dumps
+
+    @staticmethod
+    def loads(data: bytes) -> Any:
+        """The value, or a word about why it cannot be read."""
+        try:
+            return DefaultSerializer.loads(data)
+        except Exception as exc:  # a pickle runs what it likes
+            return f"it cannot be read here: {type(exc).__name__}: {exc}"
 
 
 class Watcher:
@@ -67,7 +82,7 @@ class Watcher:
     def watch(self, job_id: str) -> str:
         stream = f"rq/{job_id}"
         try:
-            job = Job.fetch(job_id, connection=self._connection)
+            job = Job.fetch(job_id, connection=self._connection, serializer=Readable)
         except NoSuchJobError as exc:
             raise UnknownJob(f"RQ has no job {job_id}: it never existed, or its time to live is over") from exc
         if not self._look(job_id, job):
@@ -87,30 +102,47 @@ class Watcher:
                     self._thread = None
                     return
             try:
-                for job_id, job in zip(ids, Job.fetch_many(ids, connection=self._connection), strict=True):
-                    self._look(job_id, job)
+                jobs = Job.fetch_many(ids, connection=self._connection, serializer=Readable)
+                for job_id, job in zip(ids, jobs, strict=True):
+                    self._look_at(job_id, job)
             except (RedisError, HeadgateError) as exc:
                 log.warning("RQ's jobs cannot be followed for the moment: %s", exc)
+            except (
+                Exception
+            ):  # whatever is wrong with what RQ says: those that wait for other jobs are not to pay for it
+                log.exception("RQ's jobs cannot be followed for the moment")
+
+    def _look_at(self, job_id: str, job: Job | None) -> None:
+        try:
+            self._look(job_id, job)
+        except (RedisError, HeadgateError):
+            raise
+        except Exception:
+            log.exception("RQ's job %s cannot be followed any more", job_id)
+            self._seen.pop(job_id, None)
 
     def _look(self, job_id: str, job: Job | None) -> bool:
-        """Tell what is new of a job; False if nothing more will come."""
+        """Tell what is new of a job; False if nothing more will come.
+
+        What is known of it moves on only when it has been told: an engine that was away is told at the next look.
+        """
         status = "gone" if job is None else str(job.get_status(refresh=False).value)
-        meta = b"" if job is None else _packed(job.meta)
         before, known = self._seen.get(job_id, ("", _packed({})))
+        meta = known if job is None else _packed(job.meta)
         if before == status and known == meta:
             return True
-        self._seen[job_id] = (status, meta)
-        if status not in WAITING and before in ("", *WAITING):
+        if not before:
             self._tell(job_id, "1", NewEvent("queued", {}))
+        if status not in WAITING and job is not None and before in ("", *WAITING):
             self._tell(job_id, "2", NewEvent("started", {}))
-        elif status in WAITING and not before:
-            self._tell(job_id, "1", NewEvent("queued", {}))
-        if meta != known and job is not None:
+        if meta != known:
             self._tell(job_id, f"3{time.time_ns():020d}", NewEvent("progress", msgspec.Raw(meta)))
+            self._seen[job_id] = (before, meta)
         if status in ENDED or job is None:
             self._tell(job_id, "9", _end(status, job))
             self._seen.pop(job_id, None)
             return False
+        self._seen[job_id] = (status, meta)
         return True
 
     def _tell(self, job_id: str, place: str, event: NewEvent) -> None:
@@ -121,7 +153,7 @@ class Watcher:
 
 def _end(status: str, job: Job | None) -> NewEvent:
     if job is None:
-        return NewEvent("failed", {"type": "Gone", "message": "RQ has forgotten the job"}, terminal=True)
+        return NewEvent("gone", {"reason": "RQ has forgotten the job; how it ended is not known"}, terminal=True)
     kind = ENDED[status]
     if kind == "result":
         return NewEvent("result", msgspec.Raw(_packed({"result": job.return_value()})), terminal=True)
@@ -136,7 +168,10 @@ def _end(status: str, job: Job | None) -> NewEvent:
 
 def _packed(value: Any) -> bytes:
     # What RQ pickles may be anything; what a follower gets is text then.
-    return msgspec.msgpack.encode(value, enc_hook=repr)
+    try:
+        return msgspec.msgpack.encode(value, enc_hook=repr)
+    except Exception:  # a number that is too large, a list that holds itself, a repr that raises
+        return msgspec.msgpack.encode(f"a {type(value).__name__} that cannot be told")
 
 
 _watchers: dict[str, Watcher] = {}

@@ -54,8 +54,10 @@ class Binding:
         secret: Callable[[], str] | str | None = None,
         root_path: str = "",
         url_ttl: float = 86_400.0,
+        rq_url: str = "",
     ) -> None:
         self.engine = engine
+        self.rq_url = rq_url
         self.effects = effects
         self._secret = secret
         self._root_path = root_path
@@ -121,6 +123,7 @@ def bind(
     secret: Callable[[], str] | str | None = None,
     root_path: str = "",
     url_ttl: float = 86_400.0,
+    rq_url: str = "",
 ) -> Binding:
     """Make this the process's engine; a later call replaces it.
 
@@ -130,9 +133,10 @@ def bind(
         secret: what signs job URLs, or a function that fetches it when the first URL is made.
         root_path: prefix of the URLs as the outside sees them.
         url_ttl: seconds that a URL is good for.
+        rq_url: of the Redis that RQ works on, if there is one.
     """
     global _bound
-    _bound = Binding(engine, effects_sink, secret=secret, root_path=root_path, url_ttl=url_ttl)
+    _bound = Binding(engine, effects_sink, secret=secret, root_path=root_path, url_ttl=url_ttl, rq_url=rq_url)
     return _bound
 
 

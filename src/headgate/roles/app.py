@@ -10,6 +10,7 @@ from headgate.apps.worker import AppWorker
 from headgate.declare import binding
 from headgate.declare.socketio import hook as socketio
 from headgate.library import secret_of
+from headgate.roles.carriers import rq_url
 from headgate.roles.choose import open_bridge
 from headgate.roles.machine import member
 from headgate.roles.pools import with_pools
@@ -49,6 +50,7 @@ def service(child: Child) -> AppWorker:
             secret=lambda: secret_of(settings),
             root_path=settings.root_path,
             url_ttl=settings.result_ttl,
+            rq_url=rq_url(settings.broker, settings),
         )
 
     report = with_pools(child.report)

@@ -29,6 +29,7 @@ from headgate.drivers.bridge import Bridge
 from headgate.drivers.redis import RedisEngine
 from headgate.jobs.worker import JobWorker, Recycle
 from headgate.library import secret_of
+from headgate.roles.carriers import rq_url
 from headgate.roles.choose import is_shared, open_bridge
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,8 @@ def _connect(broker: str | None) -> tuple[Bridge, Settings]:
         # A worker that lives for one job must not take tickets that it may not live to send.
         bridge = open_bridge(settings.broker, settings.data, settings, carries=False)
         bridge.open()
-        binding.bind(bridge, secret=lambda: secret_of(settings), root_path=settings.root_path)
+        rq = rq_url(settings.broker, settings)
+        binding.bind(bridge, secret=lambda: secret_of(settings), root_path=settings.root_path, rq_url=rq)
         Connected.pid, Connected.bridge, Connected.settings = os.getpid(), bridge, settings
     return Connected.bridge, Connected.settings
 

@@ -15,15 +15,25 @@ def senders(url: str, settings: Settings) -> dict[str, Send]:
     """What hands tickets to each carrier that this process can reach.
 
     Args:
-        url: of the engine; RQ works on the same server unless `rq_url` names another.
+        url: of the engine.
     """
     found: dict[str, Send] = {}
-    rq_url = settings.rq_url or (url if url.startswith(("redis://", "rediss://")) else "")
-    if rq_url and find_spec("rq") is not None:
-        found["rq"] = _Later(lambda: _rq(rq_url.partition("?")[0], settings.result_ttl))
+    of_rq = rq_url(url, settings)
+    if of_rq and find_spec("rq") is not None:
+        found["rq"] = _Later(lambda: _rq(of_rq, settings.result_ttl))
     if settings.celery_app and find_spec("celery") is not None:
         found["celery"] = _Later(lambda: _celery(settings.celery_app))
     return found
+
+
+def rq_url(url: str, settings: Settings) -> str:
+    """The URL of the Redis that RQ works on: the engine's, unless the setting names another; "" if it is not known.
+
+    Args:
+        url: of the engine.
+    """
+    found = settings.rq_url or (url if url.startswith(("redis://", "rediss://")) else "")
+    return found.partition("?")[0]
 
 
 class _Later:

@@ -21,6 +21,7 @@ from headgate.declare.socketio import hook as socketio
 from headgate.jobs.middleware import Layer
 from headgate.jobs.worker import JobWorker, Recycle
 from headgate.library import secret_of
+from headgate.roles.carriers import rq_url
 from headgate.roles.choose import is_shared, open_bridge
 from headgate.roles.machine import Deaths, member, on_loop, worker_name
 from headgate.roles.pools import with_pools
@@ -43,7 +44,8 @@ def run(child: Child) -> None:
     _be_nice(settings.job_nice)
     name = worker_name(settings, child.name)
     bridge = open_bridge(settings.broker, Path(settings.data), settings, worker=name, member=member(child))
-    binding.bind(bridge, secret=lambda: secret_of(settings), root_path=settings.root_path)
+    rq = rq_url(settings.broker, settings)
+    binding.bind(bridge, secret=lambda: secret_of(settings), root_path=settings.root_path, rq_url=rq)
     bridge.open()
     if is_shared(settings.broker):
         deaths = Deaths(settings, bridge.engine, on_loop(bridge.loop))
