@@ -13,6 +13,7 @@ from rq.job import Job
 from headgate.base.errors import ConfigError, JobCancelled, JobFailed, UnknownJob
 from headgate.base.model import JobState
 from headgate.drivers.memory import MemoryEngine
+from headgate.roles import carried as roles_carried
 from headgate.rq import watch
 from tests.support.carried_app import Carried, carried
 from tests.support.contract import spec
@@ -101,6 +102,20 @@ def test_our_own_workers_leave_it_alone(rq: Carried) -> None:
     claims = rq.bridge.call(engine.source.take, "w", ["*"], 5)
     assert [claim.job.id for claim in claims] == [ours.id]
     assert rq.bridge.get(handle.id).state is JobState.QUEUED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("line", "error"), [("1 / 0", ConfigError), ("raise SystemExit(3)", SystemExit)])
+def test_a_job_whose_code_does_not_load_here_goes_back_at_once(
+    rq: Carried, monkeypatch: pytest.MonkeyPatch, line: str, error: type[BaseException]
+) -> None:
+    (rq.folder / "broken_here.py").write_text(line)
+    monkeypatch.setattr(roles_carried, "_connect", lambda broker: (rq.bridge, rq.settings))
+    [receipt] = rq.bridge.put([spec(function="broken_here:job", carrier="rq")])
+    with pytest.raises(error):
+        roles_carried.run(receipt.id, "rq", None)
+    record = rq.bridge.get(receipt.id)
+    assert record is not None
+    assert (record.state, record.tries, record.worker) == (JobState.SCHEDULED, 0, None)
 
 
 THEIRS = """

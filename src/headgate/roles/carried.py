@@ -118,7 +118,9 @@ def run(job_id: str, carrier: str, broker: str | None) -> Any:
         return f"nothing to do: job {job_id} is not waiting (any more)"
     try:
         _find(claim.job.spec.function, settings)
-    except ConfigError:
+    except (
+        BaseException
+    ):  # the app's modules may even end the process: nobody else would run the job until its lease ends
         back = Settlement(id=job_id, epoch=claim.job.epoch, outcome=Outcome.RELEASED, delay=settings.job_lease)
         bridge.call(engine.source.settle, name, [back])
         raise
@@ -164,7 +166,11 @@ def _connect(broker: str | None) -> tuple[Bridge, Settings]:
 
 
 def _find(function: str, settings: Settings) -> None:
-    """Import what declares the function, unless that has been done."""
+    """Import what declares the function, unless that has been done.
+
+    Raises:
+        ConfigError: it cannot be imported here, or declares no such job.
+    """
     if function in registry.jobs:
         return
     if os.getcwd() not in sys.path:
@@ -172,8 +178,8 @@ def _find(function: str, settings: Settings) -> None:
     try:
         importlib.import_module((settings.app or function).partition(":")[0])
         importlib.import_module(function.partition(":")[0])
-    except ImportError as exc:
-        raise ConfigError(f"the job {function} cannot be imported here: {exc}") from exc
+    except Exception as exc:  # whatever the app's modules raise
+        raise ConfigError(f"the job {function} cannot be imported here: {type(exc).__name__}: {exc}") from exc
     if function not in registry.jobs:
         raise ConfigError(f"the code of this worker declares no job {function}")
 
