@@ -96,6 +96,7 @@ class StreamKeeper:
         """Make a stream unless it is there; see `Streams.create`."""
         if name.startswith(PREFIX):
             raise StreamError(f"{name} is the name of a job's stream, which is made by enqueueing a job")
+        token = os.urandom(12)  # as for a write: made once with its first events, though it may be asked for twice
         for _ in range(ATTEMPTS):
             seen = await self._see(name)
             if isinstance(seen, Seen):
@@ -106,15 +107,13 @@ class StreamKeeper:
                 return seen.info(name), False
             made, source, upto, part = await self._source(spec)
             place = _fresh(made, seen)._replace(last=upto + bool(part))
-            number = await self._run("make", [name, pack(place.state), self._expiry(place), source, upto, part])
+            first, then = self._first(name, place, asked, token)
+            arguments = [name, pack(place.state), self._expiry(place), source, upto, part, first, token]
+            number = await self._run("make", arguments)
             if number == -1:
                 raise BadOffset(f"what comes after the offset has not {spec.source_part} bytes")
             if number:
-                place = place._replace(version=1, made=number)
-                if asked is not None and (asked.events or asked.close):
-                    await self.write(name, asked)
-                    seen = await self._see(name)
-                return (seen if isinstance(seen, Seen) else place).info(name), True
+                return then._replace(made=number).info(name), True
         raise Unavailable(f"stream {name} comes and goes faster than it could be made; try again")
 
     async def info(self, name: str, touch: bool) -> StreamInfo | None:
@@ -174,34 +173,45 @@ class StreamKeeper:
                 return Written(outcome=Outcome.APPENDED, last=last, ended=place.ended)
             epoch, seq = place.known or (0, -1)
             return Written(outcome=outcome, last=place.tail, ended=place.ended, epoch=epoch, seq=seq)
+        arguments, then = self._appending(name, place, asked, token)
+        last = await self._run("write", arguments)
+        if last < 0:
+            return None
+        then = then._replace(last=last)
+        if asked.producer is None:
+            return Written(outcome=outcome, last=then.tail, ended=then.ended)
+        epoch, seq = asked.producer.epoch, asked.producer.seq
+        return Written(outcome=outcome, last=then.tail, ended=then.ended, epoch=epoch, seq=seq)
+
+    def _first(self, name: str, place: Seen, asked: Write | None, token: bytes) -> tuple[Any, Seen]:
+        """What appends a new stream's first events, False if it has none; and how it stands then."""
+        if asked is None or not (asked.events or asked.close):
+            return False, place
+        if rules.judge(place.state, False, None, asked) is not Outcome.APPENDED:
+            return False, place
+        return self._appending(name, place, asked, token)
+
+    def _appending(self, name: str, place: Seen, asked: Write, token: bytes) -> tuple[list[Any], Seen]:
+        """What appends a write that has been judged; and how the stream stands then."""
         events = rules.closing(asked)
         state = rules.after(place.state, asked, events)
         ended = any(event.terminal for event in events)
+        then = place._replace(state=state, ended=ended, last=place.last + len(events))
         producer = asked.producer
-        flat = [part for event in events for part in (event.kind, pack(event.data), event.terminal)]
-        known: Any = False if producer is None else f"{producer.epoch} {producer.seq}"
-        last = await self._run(
-            "write",
-            [
-                name,
-                place.version,
-                pack(state),
-                flat,
-                ended,
-                self._expiry(place._replace(state=state)),
-                self._bounds(state.spec),
-                False if producer is None else producer.id,
-                known,
-                rules.MOST_PRODUCERS,
-                token,
-            ],
-        )
-        if last < 0:
-            return None
-        tail = last - 1 if state.bare_end else last
-        if producer is None:
-            return Written(outcome=outcome, last=tail, ended=ended)
-        return Written(outcome=outcome, last=tail, ended=ended, epoch=producer.epoch, seq=producer.seq)
+        arguments = [
+            name,
+            place.version,
+            pack(state),
+            [part for event in events for part in (event.kind, pack(event.data), event.terminal)],
+            ended,
+            self._expiry(then),
+            self._bounds(state.spec),
+            False if producer is None else producer.id,
+            False if producer is None else f"{producer.epoch} {producer.seq}",
+            rules.MOST_PRODUCERS,
+            token,
+        ]
+        return arguments, then
 
     async def _see(self, name: str, producer: rules.Producer | None = None) -> Seen | float:
         """The stream; the time if there is none."""

@@ -41,14 +41,8 @@ local function remember(name, producer, known, most)
   end
 end
 
--- write {name, version, state, events [kind, data, terminal, …], ended, expires, bounds, producer, known, most, token}:
--- the last offset, or -1 if the stream has changed since it was seen.
-function ops.write(a)
-  local name = a[1]
-  local done = call('GET', P .. 'tok:' .. a[11])
-  if done then return tonumber(done) end
-  if not is_as_seen(name, a[2]) then return -1 end
-  if a[2] == 0 then fresh(name, a[3], a[6]) end
+-- Append to a stream that is there; arguments as those of `write`. Returns the last offset.
+local function append_to(name, a)
   local meta, key, events, size = P .. 'm:' .. name, P .. 's:' .. name, {}, 0
   for i = 1, #a[4], 3 do
     events[#events + 1] = {a[4][i], a[4][i + 1], a[4][i + 2]}
@@ -59,7 +53,6 @@ function ops.write(a)
   call('HINCRBY', meta, 'ver', 1)
   call('ZADD', P .. 'sexp', a[6], name)
   if a[8] then remember(name, a[8], a[9], a[10]) end
-  call('SET', P .. 'tok:' .. a[11], last, 'EX', 60)
   keep_within(key, meta, last, #events, size, a[7][1], a[7][2])
   if a[7][3] > 0 then
     call('HSET', meta, 'age', a[7][3])
@@ -68,26 +61,43 @@ function ops.write(a)
   return last
 end
 
--- appended {token}: the last offset of an append that was carried out under this token, or 0.
-function ops.appended(a) return tonumber(call('GET', P .. 'tok:' .. a[1]) or 0) end
+-- What was answered under a token, if it was carried out.
+local function answered(token)
+  local done = call('GET', P .. 'tok:' .. token)
+  return done and tonumber(done)
+end
 
--- make {name, state, expires, source or false, upto, part}: its number, 0 if it is there, -1 if there is no such part.
-function ops.make(a)
-  local name, last = a[1], 0
-  if not is_as_seen(name, 0) then return 0 end
-  local parts
-  if a[4] and a[6] > 0 then
-    local after = call('XRANGE', P .. 's:' .. a[4], (a[5] + 1) .. '-0', '+', 'COUNT', 1)[1]
-    local data = after and after[1] == (a[5] + 1) .. '-0' and binary(after[2][4])
-    if not data or #data < a[6] then return -1 end
-    parts = {after[2][2], string.sub(data, 1, a[6]), after[2][6]}
-  end
-  local made = fresh(name, a[2], a[3])
-  if not a[4] then return made end
-  local key, meta, size = P .. 's:' .. name, P .. 'm:' .. name, 0
-  local at = '-'
+local function answer(token, number)
+  call('SET', P .. 'tok:' .. token, number, 'EX', 60)
+  return number
+end
+
+-- write {name, version, state, events [kind, data, terminal, …], ended, expires, bounds, producer, known, most, token}:
+-- the last offset, or -1 if the stream has changed since it was seen.
+function ops.write(a)
+  local done = answered(a[11])
+  if done then return done end
+  if not is_as_seen(a[1], a[2]) then return -1 end
+  if a[2] == 0 then fresh(a[1], a[3], a[6]) end
+  return answer(a[11], append_to(a[1], a))
+end
+
+-- appended {token}: the last offset of an append that was carried out under this token, or 0.
+function ops.appended(a) return answered(a[1]) or 0 end
+
+-- The part of one event's bytes with which a stream begins: {kind, data, at}; nil if it has not so many.
+local function part_of(source, offset, length)
+  local after = call('XRANGE', P .. 's:' .. source, offset .. '-0', '+', 'COUNT', 1)[1]
+  local data = after and after[1] == offset .. '-0' and binary(after[2][4])
+  if not data or #data < length then return nil end
+  return {after[2][2], string.sub(data, 1, length), after[2][6]}
+end
+
+-- A new stream begins with the events of another one up to an offset, and with a part of the event after it, if any.
+local function begin_with(name, source, upto, part)
+  local key, meta, size, at = P .. 's:' .. name, P .. 'm:' .. name, 0, '-'
   while true do
-    local found = call('XRANGE', P .. 's:' .. a[4], at, a[5] .. '-0', 'COUNT', 500)
+    local found = call('XRANGE', P .. 's:' .. source, at, upto .. '-0', 'COUNT', 500)
     for _, e in ipairs(found) do
       call('XADD', key, e[1], 'k', e[2][2], 'd', e[2][4], 'a', e[2][6])
       size = size + #e[2][4]
@@ -95,18 +105,34 @@ function ops.make(a)
     if #found < 500 then break end
     at = '(' .. found[#found][1]
   end
-  last = a[5]
-  if parts then
+  local last = upto
+  if part then
     last = last + 1
-    local n = #parts[2]
+    local n = #part[2]
     local data = '\198' .. string.char(math.floor(n / 16777216) % 256, math.floor(n / 65536) % 256,
-                                        math.floor(n / 256) % 256, n % 256) .. parts[2]
-    call('XADD', key, last .. '-0', 'k', parts[1], 'd', data, 'a', parts[3])
+                                        math.floor(n / 256) % 256, n % 256) .. part[2]
+    call('XADD', key, last .. '-0', 'k', part[1], 'd', data, 'a', part[3])
     size = size + #data
   end
-  call('HSET', meta, 'last', last, 'size', size, 'source', a[4])
-  call('SADD', P .. 'kids:' .. a[4], name)
-  return made
+  call('HSET', meta, 'last', last, 'size', size, 'source', source)
+  call('SADD', P .. 'kids:' .. source, name)
+end
+
+-- make {name, state, expires, source or false, upto, part, what `write` gets or false, token}: its number, 0 if it is
+-- there, -1 if there is no such part. The stream is there with its first events or not at all.
+function ops.make(a)
+  local name, done = a[1], answered(a[8])
+  if done then return done end
+  if not is_as_seen(name, 0) then return 0 end
+  local part
+  if a[4] and a[6] > 0 then
+    part = part_of(a[4], a[5] + 1, a[6])
+    if not part then return -1 end
+  end
+  local made = fresh(name, a[2], a[3])
+  if a[4] then begin_with(name, a[4], a[5], part) end
+  if a[7] then append_to(name, a[7]) end
+  return answer(a[8], made)
 end
 
 -- touch {name, expires}: its time to live begins anew.
