@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 from headgate.config.settings import Settings
 
-Send = Callable[[Sequence[Any]], None]
+Send = Callable[[Any], None]
 
 
 def senders(url: str, settings: Settings) -> dict[str, Send]:
@@ -47,9 +47,9 @@ class _Later:
         self._make = make
         self._send: Send | None = None
 
-    def __call__(self, tickets: Sequence[Any]) -> None:
+    def __call__(self, ticket: Any) -> None:
         self._send = self._send or self._make()
-        self._send(tickets)
+        self._send(ticket)
 
 
 def _rq(url: str, kept: float) -> Send:

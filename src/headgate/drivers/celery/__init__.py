@@ -6,13 +6,12 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from celery import Celery
 
 from headgate.base.errors import ConfigError
-from headgate.drivers.redis.outgoing import Ticket
+from headgate.drivers.redis.outgoing import Send, Ticket
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ def find(address: str) -> Celery:
     return app
 
 
-def sender(address: str) -> Callable[[Sequence[Ticket]], None]:
+def sender(address: str) -> Send:
     """What hands tickets to Celery.
 
     Args:
@@ -48,21 +47,20 @@ def sender(address: str) -> Callable[[Sequence[Ticket]], None]:
     """
     found: list[Celery] = []
 
-    def send(tickets: Sequence[Ticket]) -> None:
+    def send(ticket: Ticket) -> None:
         # Not before it is needed: the Celery app's module may import the one that is being imported now.
         app = found[0] if found else find(address)
         found[:] = [app]
-        for ticket in tickets:
-            # Retries and results are Headgate's: Celery must not add its own.
-            app.send_task(
-                TASK,
-                args=(ticket.job,),
-                queue=ticket.queue,
-                task_id=ticket.name,
-                ignore_result=True,
-                retry=False,
-                argsrepr=f"{ticket.function} ({ticket.job})",
-            )
+        # Retries and results are Headgate's: Celery must not add its own.
+        app.send_task(
+            TASK,
+            args=(ticket.job,),
+            queue=ticket.queue,
+            task_id=ticket.name,
+            ignore_result=True,
+            retry=False,
+            argsrepr=f"{ticket.function} ({ticket.job})",
+        )
 
     return send
 

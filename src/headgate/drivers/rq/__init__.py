@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from redis import Redis
 from rq import Queue
 
-from headgate.drivers.redis.outgoing import Ticket
+from headgate.drivers.redis.outgoing import Send, Ticket
 
 RUN = "headgate.roles.carried.run_in_rq"
 """What an RQ worker calls."""
 
 
-def sender(url: str, kept: float) -> Callable[[Sequence[Ticket]], None]:
+def sender(url: str, kept: float) -> Send:
     """What hands tickets to RQ.
 
     Args:
@@ -22,18 +20,17 @@ def sender(url: str, kept: float) -> Callable[[Sequence[Ticket]], None]:
     """
     connection = Redis.from_url(url, socket_timeout=10)
 
-    def send(tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
-            # Timeouts, retries and results are Headgate's: RQ must not add its own.
-            Queue(ticket.queue, connection=connection).enqueue_call(
-                RUN,
-                args=(ticket.job,),
-                timeout=-1,
-                result_ttl=int(kept),
-                failure_ttl=int(kept),
-                description=f"{ticket.function} ({ticket.job})",
-                job_id=ticket.name,
-                meta={"headgate_job": ticket.job},
-            )
+    def send(ticket: Ticket) -> None:
+        # Timeouts, retries and results are Headgate's: RQ must not add its own.
+        Queue(ticket.queue, connection=connection).enqueue_call(
+            RUN,
+            args=(ticket.job,),
+            timeout=-1,
+            result_ttl=int(kept),
+            failure_ttl=int(kept),
+            description=f"{ticket.function} ({ticket.job})",
+            job_id=ticket.name,
+            meta={"headgate_job": ticket.job},
+        )
 
     return send

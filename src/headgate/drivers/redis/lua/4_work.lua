@@ -244,17 +244,30 @@ function ops.claim_one(a)
   return call('HMGET', job_key(j.id), unpack(SHOWN))
 end
 
--- outgoing {carrier, most, hold}: jobs whose tickets are to be sent: [id, queue, function, epoch, how often sent, …].
+-- outgoing {carrier, most, hold}: jobs whose tickets are to be sent: [id, queue, function, epoch, number of the ticket, …].
 -- Until it is claimed its ticket may be lost, and is sent again after `hold` seconds, then after twice as long, and so on.
 function ops.outgoing(a)
   local found, key = {}, P .. 'out:' .. a[1]
   for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, a[2])) do
-    local sent = call('HINCRBY', job_key(id), 'sent', 1)
+    local sent, number = call('HINCRBY', job_key(id), 'sent', 1), call('HINCRBY', job_key(id), 'ticket', 1)
     local v = call('HMGET', job_key(id), 'q', 'f', 'ep')
     call('ZADD', key, NOW + a[3] * 2 ^ math.min(sent - 1, 10), id)
-    for _, one in ipairs({id, v[1], v[2], v[3], sent}) do found[#found + 1] = one end
+    for _, one in ipairs({id, v[1], v[2], v[3], number}) do found[#found + 1] = one end
   end
   return found
+end
+
+-- unsent {carrier, pause, ids}: their tickets were not sent. The first one was refused, and has to wait; the others are due
+-- before it. One that was claimed all the same is left alone. The number of a ticket is not used again: it may have arrived.
+function ops.unsent(a)
+  local key = P .. 'out:' .. a[1]
+  for i, id in ipairs(a[3]) do
+    if call('ZSCORE', key, id) and tonumber(call('HGET', job_key(id), 'sent') or 0) > 0 then
+      call('HINCRBY', job_key(id), 'sent', -1)
+      call('ZADD', key, NOW + (i == 1 and a[2] or 0), id)
+    end
+  end
+  return 1
 end
 
 -- unwait {waiter}: it waits no longer. If it had been woken already, somebody else must be.
