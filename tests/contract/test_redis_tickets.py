@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import redis as plain
 
+from headgate.base.model import JobState
 from headgate.drivers.redis import RedisEngine
 from headgate.drivers.redis.outgoing import HOLD, REFUSED, Ticket
-from tests.support.contract import LIMITS, eventually, spec
+from tests.support.contract import LIMITS, eventually, settle, spec
 from tests.support.redis_rig import RemoteClock
 from tests.support.redis_rig import engine as made_engine
 
@@ -115,3 +116,56 @@ async def test_those_behind_a_ticket_that_is_refused_are_not_taken_for_sent(offi
     await office.until_sent(*jobs[3:])
     assert office.carrier.jobs == [*jobs[:2], *jobs[3:]]
     assert [ticket.job for ticket in office.carrier.refused] == [jobs[2]]
+
+
+async def test_a_queue_that_is_paused_sends_no_tickets_and_holds_up_no_other(office: Office) -> None:
+    await office.engine.operations.set_queue("bulk", paused=True)
+    waiting = await office.put(3, queue="bulk")
+    others = await office.put(2)
+    await office.until_sent(*others)
+    await office.clock.advance(10.0)
+    assert not set(waiting) & set(office.carrier.jobs)
+    await office.engine.operations.set_queue("bulk", paused=False)
+    await office.clock.advance(4.0)
+    await office.until_sent(*waiting)
+
+
+async def test_slots_bound_what_runs_at_a_carrier(office: Office) -> None:
+    await office.engine.operations.set_queue("default", slots=1)
+    first, second = await office.put(2)
+    await office.until_sent(first)
+    claim = await office.engine.claim_one("rq-1", first)
+    assert claim is not None
+    await office.clock.advance(6.0)
+    assert office.carrier.jobs == [first]
+    assert await office.engine.claim_one("rq-2", second) is None, "an old ticket is no way around it"
+    assert await settle(office.engine, claim)
+    await office.clock.advance(4.0)
+    await office.until_sent(second)
+    assert await office.engine.claim_one("rq-2", second)
+
+
+async def test_a_ticket_that_comes_while_its_queue_is_paused_is_sent_again(office: Office) -> None:
+    [job] = await office.put(1)
+    await office.until_sent(job)
+    await office.engine.operations.set_queue("default", paused=True)
+    assert await office.engine.claim_one("rq-1", job) is None
+    record = await office.engine.jobs.get(job)
+    assert record is not None
+    assert (record.state, record.tries) == (JobState.QUEUED, 0)
+    await office.engine.operations.set_queue("default", paused=False)
+    await office.clock.advance(4.0)
+    first, again = office.carrier.tickets
+    assert first.name != again.name
+    assert await office.engine.claim_one("rq-1", job)
+
+
+async def test_a_rate_bounds_what_carriers_start(office: Office) -> None:
+    await office.engine.operations.set_queue("default", rate=0.5)
+    first, second = await office.put(2)
+    await office.until_sent(first)
+    assert await office.engine.claim_one("rq-1", first)
+    assert await office.engine.claim_one("rq-1", second) is None
+    await office.clock.advance(6.0)
+    await office.until_sent(second)
+    assert await office.engine.claim_one("rq-1", second)

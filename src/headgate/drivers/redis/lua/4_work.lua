@@ -232,6 +232,13 @@ function ops.claim(a)
   return claims
 end
 
+-- A carried job whose queue allows nothing now: its ticket waits. When thousands wait they are looked at less often, so
+-- that they do not hold up other queues.
+local function postpone(by, id)
+  local key = P .. 'out:' .. by
+  call('ZADD', key, 'XX', NOW + 2 + call('ZCARD', key) / 500, id)
+end
+
 -- claim_one {id, worker, lease}: this job, for the process to which its ticket came; nothing if it is not to be run (now).
 function ops.claim_one(a)
   local j = load(a[1])
@@ -240,19 +247,44 @@ function ops.claim_one(a)
     local _, _, kh = key_sets(j.key)
     if call('ZSCORE', kh, member(j)) then return {} end
   end
+  if allowance(j.q, 1) == 0 then
+    -- Its ticket is spent; another one is sent when the queue allows it.
+    postpone(j.by, j.id)
+    call('HDEL', job_key(j.id), 'sent')
+    return {}
+  end
   hold(j, a[2], a[3], call('INCR', P .. 'claims'), false)
   return call('HMGET', job_key(j.id), unpack(SHOWN))
 end
 
+local function send(key, id, q, hold_)
+  local sent, number = call('HINCRBY', job_key(id), 'sent', 1), call('HINCRBY', job_key(id), 'ticket', 1)
+  local v = call('HMGET', job_key(id), 'f', 'ep')
+  call('ZADD', key, NOW + hold_ * 2 ^ math.min(sent - 1, 10), id)
+  return {id, q, v[1], v[2], number}
+end
+
 -- outgoing {carrier, most, hold}: jobs whose tickets are to be sent: [id, queue, function, epoch, number of the ticket, …].
 -- Until it is claimed its ticket may be lost, and is sent again after `hold` seconds, then after twice as long, and so on.
+-- Of a queue no more than it allows to be started now, of which those that were sent and not claimed yet are no part.
 function ops.outgoing(a)
-  local found, key = {}, P .. 'out:' .. a[1]
-  for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, a[2])) do
-    local sent, number = call('HINCRBY', job_key(id), 'sent', 1), call('HINCRBY', job_key(id), 'ticket', 1)
-    local v = call('HMGET', job_key(id), 'q', 'f', 'ep')
-    call('ZADD', key, NOW + a[3] * 2 ^ math.min(sent - 1, 10), id)
-    for _, one in ipairs({id, v[1], v[2], v[3], number}) do found[#found + 1] = one end
+  local found, key, allowed, looked = {}, P .. 'out:' .. a[1], {}, 0
+  while #found < 5 * a[2] and looked < 1000 do
+    local ids = call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, a[2] - #found / 5)
+    if #ids == 0 then break end
+    for _, id in ipairs(ids) do
+      local q = call('HGET', job_key(id), 'q')
+      if q then allowed[q] = allowed[q] or allowance(q, a[2]) end
+      if not q then
+        call('ZREM', key, id)
+      elseif allowed[q] > 0 then
+        allowed[q] = allowed[q] - 1
+        for _, part in ipairs(send(key, id, q, a[3])) do found[#found + 1] = part end
+      else
+        postpone(a[1], id)
+      end
+    end
+    looked = looked + #ids
   end
   return found
 end
