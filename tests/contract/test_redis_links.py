@@ -163,6 +163,22 @@ async def test_a_replica_is_no_engine() -> None:
             await engine.open()
 
 
+@pytest.mark.parametrize("binary", [None, oldest()])
+async def test_a_master_that_became_a_replica_is_left_for_the_one_that_is_master_now(binary: str | None) -> None:
+    with Redis(binary=binary) as server, Redis(binary=binary) as other, server.client() as client:
+        async with opened(server.url) as engine:
+            client.replicaof("127.0.0.1", other.port)
+            putting = asyncio.ensure_future(put(engine))
+
+            async def is_sought() -> bool:
+                return "replica" in str(engine._redis.link.trouble)
+
+            await eventually(is_sought, "the connection is given up")
+            client.replicaof("no", "one")
+            job = await putting
+            assert [claim.job.id for claim in await take(engine)] == [job.id]
+
+
 async def test_an_engine_that_could_not_be_opened_can_be_opened_later() -> None:
     with Redis() as server:
         server.kill()
@@ -205,14 +221,15 @@ async def test_a_put_of_what_is_known_writes_so_that_its_replicas_can_be_waited_
             assert server.exists("{known}:seen")
 
 
-async def test_a_server_that_is_full_takes_a_new_client_which_ends_work() -> None:
-    with Redis({"maxmemory-policy": "noeviction"}) as server, server.client() as client:
+@pytest.mark.parametrize(("binary", "kind"), [(None, "functions"), (oldest(), "scripts")])
+async def test_a_server_that_is_full_takes_a_new_client_which_ends_work(binary: str | None, kind: str) -> None:
+    with Redis({"maxmemory-policy": "noeviction"}, binary) as server, server.client() as client:
         async with opened(server.url) as old:
             job = await put(old)
             (claim,) = await take(old)
         client.config_set("maxmemory", 1)
         async with opened(server.url) as fresh:
-            assert fresh.status()["scripts"] == "functions"
+            assert fresh.status()["scripts"] == kind
             with pytest.raises(Unavailable, match="maxmemory"):
                 await put(fresh)
             assert await settle(fresh, claim)

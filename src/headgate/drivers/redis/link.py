@@ -30,7 +30,7 @@ from headgate.drivers.redis.address import Address
 from headgate.drivers.redis.durability import facts_of
 from headgate.drivers.redis.find import connect
 from headgate.drivers.redis.line import Line
-from headgate.drivers.redis.scripts import Scripts, missing
+from headgate.drivers.redis.scripts import Scripts, missing, unwrapped
 
 log = logging.getLogger(__name__)
 
@@ -185,23 +185,32 @@ class Link:
             line = self._line or await self._wait(until)
             try:
                 return await send(line)
-            except _ELSEWHERE as exc:
-                line.drop(f"the server has our keys no more: {exc}")
             except EngineGone:
                 self._gone(line)
                 if not repeat or self._closed:
                     raise
-            except OutOfMemoryError as exc:
-                raise Unavailable(
-                    "Redis has reached its maxmemory and accepts nothing new; nothing of this request was done. "
-                    "Give it more memory, or shorten result_ttl; what is queued goes on"
-                ) from exc
             except RedisError as exc:
-                if not missing(exc):
-                    raise _refused(exc) from exc
-                await self._reload(line)
+                await self._mind(line, unwrapped(exc))
             # What has failed without waiting is not to keep the loop from whoever makes the connection anew.
             await asyncio.sleep(0)
+
+    async def _mind(self, line: Line, error: RedisError) -> None:
+        """Do what lets a request that was refused be asked for again.
+
+        Raises:
+            HeadgateError: nothing does.
+        """
+        if isinstance(error, _ELSEWHERE):
+            line.drop(f"the server has our keys no more: {error}")
+        elif isinstance(error, OutOfMemoryError):
+            raise Unavailable(
+                "Redis has reached its maxmemory and accepts nothing new; nothing of this request was done. "
+                "Give it more memory, or shorten result_ttl; what is queued goes on"
+            ) from error
+        elif missing(error):
+            await self._reload(line)
+        else:
+            raise _refused(error) from error
 
     async def _wait(self, until: float) -> Line:
         """The connection, once there is one."""

@@ -6,7 +6,16 @@ import hashlib
 from importlib import resources
 from typing import Any, Final
 
-from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from headgate.base.errors import ConfigError, Unavailable
 from headgate.drivers.redis import packing
@@ -19,6 +28,11 @@ STRICT: Final = frozenset(
     {"put", "move_cron", "set_crons", "set_rules", "write", "make", "restore_job", "restore_stream"}
 )
 """Operations that are refused when the server's memory is full. All others end work and free room, or only look."""
+
+LOOKS: Final = frozenset(
+    {"now", "get", "find", "standing", "holdings", "stats", "rules", "crons", "see", "read", "appended", "publish"}
+)
+"""Operations that write nothing."""
 
 
 def _source() -> str:
@@ -36,8 +50,23 @@ _LIBRARY: Final = f"""#!lua name=headgate_{DIGEST}
 redis.register_function('headgate_{DIGEST}', serve)
 redis.register_function{{function_name = 'headgate_{DIGEST}_full', callback = serve, flags = {{'allow-oom'}}}}
 """
-_SCRIPT: Final = f"{SOURCE}\nreturn serve(KEYS, ARGV)\n"
+_REFUSABLE: Final = ", ".join(f"{name} = true" for name in sorted(STRICT | LOOKS))
+_SCRIPT: Final = f"""{SOURCE}
+local refusable = {{{_REFUSABLE}}}
+-- A full server refuses a script's first write if that may need memory, and none after it. No key has this name.
+if not refusable[ARGV[1]] then redis.call('DEL', KEYS[1]) end
+return serve(KEYS, ARGV)
+"""
 _SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+_REFUSALS: Final[dict[str, type[RedisError]]] = {
+    "OOM": OutOfMemoryError,
+    "READONLY": ReadOnlyError,
+    "MASTERDOWN": MasterDownError,
+    "CLUSTERDOWN": ClusterDownError,
+    "NOPERM": NoPermissionError,
+}
 
 
 class Scripts:
@@ -130,6 +159,14 @@ class Scripts:
                 f"the Redis user may not load scripts: {exc}. Give it ~{self._prefix}* &{self._prefix}* "
                 "+@read +@write +@scripting +@pubsub +@connection +info +time"
             ) from exc
+
+
+def unwrapped(error: RedisError) -> RedisError:
+    """What a command of a script was refused for: up to 6.2 it stands inside of an error of the script."""
+    said = str(error)
+    if type(error) is not ResponseError or "script" not in said:
+        return error
+    return next((kind(said) for code, kind in _REFUSALS.items() if f"-{code} " in said), error)
 
 
 def missing(error: Exception) -> bool:
