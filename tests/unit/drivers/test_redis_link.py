@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from redis.asyncio.connection import Connection
+from redis.exceptions import AskError, MovedError, NoScriptError, TryAgainError
 
-from headgate.base.errors import EngineGone
+from headgate.base.errors import EngineGone, Unavailable
 from headgate.base.model import JobSpec
 from headgate.drivers.embedded import wire
 from headgate.drivers.local.store import Limits
@@ -43,7 +44,11 @@ class StubLine:
         if len(self.asked) > 200:
             raise AssertionError("a connection that is dead is asked again and again")
         if alive:
-            future.set_result(self.answers.pop(0))
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
         else:
             future.set_exception(EngineGone("the connection to Redis is gone"))
         return future
@@ -166,3 +171,18 @@ async def test_each_turn_lets_others_run() -> None:
     beside = asyncio.ensure_future(other())
     assert await link._insist(send, True, 1.0) >= 3
     await beside
+
+
+async def test_while_the_keys_are_on_their_way_it_is_asked_again_on_the_same_connection() -> None:
+    link = a_link()
+    line = link._line = StubLine(AskError("1 host:1"), TryAgainError("later"), AskError("1 host:1"), b"PONG")
+    assert await link.ask("PING") == b"PONG"
+    assert (line.asked, line.alive) == (["PING"] * 4, True)
+
+
+@pytest.mark.parametrize("answer", [AskError("1 host:1"), NoScriptError("none here"), MovedError("1 host:1")])
+async def test_what_does_not_get_better_is_refused_when_its_time_is_over(answer: Exception) -> None:
+    link = a_link()
+    link._line = StubLine(*[answer] * 200)
+    with pytest.raises(Unavailable):
+        await link.run("now", b"\x90", repeat=True, patience=0.3)

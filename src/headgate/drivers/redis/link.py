@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from redis.exceptions import (
+    AskError,
     ClusterDownError,
     MasterDownError,
     MovedError,
@@ -39,8 +40,13 @@ FIRST_WAIT, GREATEST_WAIT = 0.02, 2.0
 LOOK: Final = 0.25
 """Seconds between two looks for answers that are overdue."""
 
-_ELSEWHERE = (MovedError, ReadOnlyError, ClusterDownError, MasterDownError, TryAgainError)
+PAUSE: Final = 0.075
+"""Seconds, give or take a third, before a server that could not do a request just now is asked again."""
+
+_ELSEWHERE = (MovedError, ReadOnlyError, ClusterDownError, MasterDownError)
 """The server is not (or no longer) the one that has our keys; nothing was done."""
+_ON_THE_WAY = (AskError, TryAgainError)
+"""Our keys are on their way to another server, and belong to the old one until all are there; nothing was done."""
 
 
 class Link:
@@ -183,6 +189,7 @@ class Link:
         until = float("inf") if patience is None else time.monotonic() + patience
         while True:
             line = self._line or await self._wait(until)
+            pause = 0.0
             try:
                 return await send(line)
             except EngineGone:
@@ -190,12 +197,14 @@ class Link:
                 if not repeat or self._closed:
                     raise
             except RedisError as exc:
-                await self._mind(line, unwrapped(exc))
+                pause = await self._mind(line, unwrapped(exc))
+                if time.monotonic() + pause >= until:
+                    raise _refused(unwrapped(exc)) from exc
             # What has failed without waiting is not to keep the loop from whoever makes the connection anew.
-            await asyncio.sleep(0)
+            await asyncio.sleep(pause)
 
-    async def _mind(self, line: Line, error: RedisError) -> None:
-        """Do what lets a request that was refused be asked for again.
+    async def _mind(self, line: Line, error: RedisError) -> float:
+        """Do what lets a request that was refused be asked for again; returns after how many seconds.
 
         Raises:
             HeadgateError: nothing does.
@@ -208,9 +217,12 @@ class Link:
                 "Give it more memory, or shorten result_ttl; what is queued goes on"
             ) from error
         elif missing(error):
-            await self._reload(line)
+            return 0.0 if await self._reload(line) else _about(PAUSE)
+        elif isinstance(error, _ON_THE_WAY):
+            return _about(PAUSE)
         else:
             raise _refused(error) from error
+        return 0.0
 
     async def _wait(self, until: float) -> Line:
         """The connection, once there is one."""
@@ -223,9 +235,14 @@ class Link:
                 await asyncio.wait_for(self._up.wait(), min(left, 1.0))
         return self._line
 
-    async def _reload(self, line: Line) -> None:
-        with contextlib.suppress(HeadgateError):
+    async def _reload(self, line: Line) -> bool:
+        """Load the scripts anew; whether they are there now."""
+        try:
             await self.scripts.prepare(line, self.facts)
+        except (HeadgateError, RedisError) as exc:
+            log.debug("the scripts cannot be loaded anew: %s", exc)
+            return False
+        return True
 
     async def _stay_connected(self) -> None:
         wait = FIRST_WAIT
@@ -288,6 +305,10 @@ class Link:
             await asyncio.sleep(LOOK)
             if self._line is not None and self._line.silent():
                 self._line.drop("Redis has not answered for 5 s; the connection is taken for dead")
+
+
+def _about(seconds: float) -> float:
+    return seconds * random.uniform(2 / 3, 4 / 3)
 
 
 def _refused(exc: Exception) -> HeadgateError:
