@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 import redis as plain
 
+from headgate.base.errors import ConfigError
 from headgate.base.model import JobState
+from headgate.config.settings import Settings
 from headgate.drivers.redis import RedisEngine
 from headgate.drivers.redis.outgoing import HOLD, REFUSED, Ticket
+from headgate.roles import carriers
+from headgate.roles.choose import open_engine
 from tests.support.contract import LIMITS, eventually, settle, spec
 from tests.support.redis_rig import RemoteClock
 from tests.support.redis_rig import engine as made_engine
@@ -169,3 +173,30 @@ async def test_a_rate_bounds_what_carriers_start(office: Office) -> None:
     await office.clock.advance(6.0)
     await office.until_sent(second)
     assert await office.engine.claim_one("rq-1", second)
+
+
+async def test_a_job_that_would_never_be_sent_is_refused(redis: str) -> None:
+    for carrier, setting in (("rq", "rq_url"), ("celery", "celery_app")):
+        engine = open_engine(redis, "nowhere", Settings(), carries=True)
+        assert isinstance(engine, RedisEngine)
+        engine.refuse(carriers.unreachable("redis+sentinel://127.0.0.1:1/main", Settings()))
+        await engine.open()
+        with pytest.raises(ConfigError, match=setting):
+            await engine.sink.put([spec(carrier=carrier)])
+        await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "found"),
+    [
+        ("redis://h:1/2?namespace=shop&ssl_ca_certs=/ca", "", "redis://h:1/2?ssl_ca_certs=%2Fca"),
+        ("valkeys://u:p@h", "", "rediss://u:p@h"),
+        ("redis+sentinel://h/main", "", ""),
+        ("redis+unix:///s", "", ""),
+        ("redis+cluster://h", "valkey://q:1/0?db=3", "redis://q:1/0?db=3"),
+        ("embedded", "unix:///s?db=1", "unix:///s?db=1"),
+    ],
+)
+async def test_where_rq_works(url: str, given: str, found: str) -> None:
+    assert carriers.rq_url(url, Settings(rq_url=given)) == found
+    assert ("rq" in carriers.unreachable(url, Settings(rq_url=given))) is not bool(found)

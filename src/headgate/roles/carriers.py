@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
 
 from headgate.config.settings import Settings
 
 Send = Callable[[Any], None]
+
+_SINGLE: Final = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
+"""Schemes of single servers, and what redis-py calls them."""
 
 
 def senders(url: str, settings: Settings) -> dict[str, Send]:
@@ -29,11 +33,41 @@ def senders(url: str, settings: Settings) -> dict[str, Send]:
 def rq_url(url: str, settings: Settings) -> str:
     """The URL of the Redis that RQ works on: the engine's, unless the setting names another; "" if it is not known.
 
+    RQ knows single servers alone, and Valkey by the name of Redis.
+
     Args:
         url: of the engine.
     """
-    found = settings.rq_url or (url if url.startswith(("redis://", "rediss://")) else "")
-    return found.partition("?")[0]
+    scheme, _, rest = (settings.rq_url or url).partition("://")
+    if scheme not in _SINGLE:
+        return settings.rq_url
+    where, _, query = rest.partition("?")
+    return f"{_SINGLE[scheme]}://{where}{_theirs(query)}"
+
+
+def _theirs(query: str) -> str:
+    """Of a URL's options those of redis-py."""
+    if not query:
+        return ""
+    from headgate.drivers.redis.address import OWN
+
+    kept = [(key, value) for key, value in parse_qsl(query) if key not in OWN]
+    return f"?{urlencode(kept)}" if kept else ""
+
+
+def unreachable(url: str, settings: Settings) -> dict[str, str]:
+    """Carriers to which no process with these settings can hand a job, and why.
+
+    Args:
+        url: of the engine.
+    """
+    found: dict[str, str] = {}
+    if not rq_url(url, settings):
+        scheme = url.partition("://")[0]
+        found["rq"] = f"RQ does not know a Redis at {scheme}://; set rq_url to the redis:// on which its workers work"
+    if not settings.celery_app:
+        found["celery"] = 'the Celery app is not known; set celery_app to it, as "module:attribute"'
+    return found
 
 
 class _Later:

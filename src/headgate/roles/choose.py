@@ -73,6 +73,7 @@ def _redis(url: str, settings: Settings, member: Callable[[], tuple[str, bytes]]
     if carries:
         for carrier, send in carriers.senders(url, settings).items():
             engine.carry(carrier, send)
+        engine.refuse(carriers.unreachable(url, settings))
     return engine
 
 

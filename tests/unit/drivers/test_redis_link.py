@@ -83,7 +83,7 @@ async def test_replicas_are_asked_on_the_connection_that_answered_the_put_or_not
     async def run(operation: str, arguments: Any, *, repeat: bool = True, patience: float | None = 1.0) -> Any:
         return await link.run(operation, packing.arguments(arguments), repeat=repeat, patience=patience)
 
-    parts: Any = SimpleNamespace(run=run, link=link, address=link.address, limits=Limits())
+    parts: Any = SimpleNamespace(run=run, link=link, address=link.address, limits=Limits(), refused={})
     with pytest.raises(EngineGone, match="before replicas were asked"):
         await carry_out(parts, wire.Put(1, [JobSpec(id="a", function="shop:reprice", arguments=b"\x90")]), 1.0)
     assert second.asked == []

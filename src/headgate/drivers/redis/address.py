@@ -15,7 +15,8 @@ from headgate.drivers.redis.line import SILENT
 SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "redis+unix")
 """Of a single server. `redis+sentinel`, `redis+cluster` and the same with `rediss` name several."""
 _MANY: Final = ("sentinel", "cluster")
-_OWN: Final = ("namespace", "wait_replicas", "wait_timeout", "sentinel_username", "sentinel_password")
+OWN: Final = ("namespace", "wait_replicas", "wait_timeout", "sentinel_username", "sentinel_password")
+"""Options of a URL that are ours; the others are redis-py's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _parse(url: str, wait_replicas: int) -> Address:
     if scheme not in ("redis", "rediss", "valkey", "valkeys") or many not in ("", "unix", *_MANY):
         raise ValueError(f"the scheme {parts.scheme} is not known")
     own = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    theirs = urlencode({key: value for key, value in own.items() if key not in _OWN})
+    theirs = urlencode({key: value for key, value in own.items() if key not in OWN})
     credentials, at, net = parts.netloc.rpartition("@")
     hosts = tuple(_host(part, 26379 if many == "sentinel" else 6379) for part in net.split(",") if part)
     path = [part for part in parts.path.split("/") if part]

@@ -69,6 +69,7 @@ class RedisCaller:
                 outgoing=self._out,
             ),
             subscribe=self._subscribe,
+            refused={},
         )
         self.senders: dict[str, Sender] = {}
         """What sends the tickets of each carrier that this process can reach."""

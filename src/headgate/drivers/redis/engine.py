@@ -48,6 +48,10 @@ class RedisEngine(PortsEngine):
         """Say how tickets of a carrier ("rq", "celery") are sent from here; `send` may block, it runs in a thread."""
         self._redis.carry(carrier, send)
 
+    def refuse(self, carriers: Mapping[str, str]) -> None:
+        """Refuse jobs for carriers that nobody could hand them to, with the reason of each."""
+        self._redis.parts.refused.update(carriers)
+
     async def claim_one(self, worker: str, job: str) -> Claim | None:
         """Claim the carried job whose ticket came; None if it is not to be run, or not now."""
         return await self._redis.claim_one(worker, job)

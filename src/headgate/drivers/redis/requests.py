@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from headgate.base import cron
-from headgate.base.errors import LeaseLost, QueueFull, TooLarge, Unavailable, UnknownJob
+from headgate.base.errors import ConfigError, LeaseLost, QueueFull, TooLarge, Unavailable, UnknownJob
 from headgate.base.model import Cron, JobSpec, Receipt
 from headgate.drivers.embedded import wire
 from headgate.drivers.embedded.caller import PATIENCE
@@ -58,6 +58,8 @@ class Parts:
     follows: Follows
     upkeep: Upkeep
     subscribe: Callable[[list[str], bool], None]
+    refused: dict[str, str]
+    """Carriers whose jobs are not accepted, and why."""
 
 
 async def carry_out(parts: Parts, message: Message, patience: float | None) -> Any:
@@ -75,6 +77,7 @@ async def carry_out(parts: Parts, message: Message, patience: float | None) -> A
 async def _put(parts: Parts, asked: wire.Put, patience: float | None) -> wire.Receipts:
     specs = list(asked.specs)
     _check_sizes(specs, parts.limits.arguments_bytes)
+    _check_carriers(specs, parts.refused)
     need = parts.address.wait_replicas
     while True:
         arguments = [[wanted(spec) for spec in specs], parts.limits.queue_depth, bool(need)]
@@ -105,6 +108,15 @@ def _check_sizes(specs: list[JobSpec], bound: int) -> None:
             f"the arguments of {len(specs)} jobs in one put have {whole} bytes and may have {wire.REQUEST_LIMIT}; "
             "nothing was enqueued. Put them in parts"
         )
+
+
+def _check_carriers(specs: list[JobSpec], refused: dict[str, str]) -> None:
+    for spec in specs:
+        if spec.carrier in refused:
+            raise ConfigError(
+                f'a {spec.function} job has engine="{spec.carrier}" and would never be sent there: '
+                f"{refused[spec.carrier]}. Nothing was enqueued"
+            )
 
 
 def _again(specs: list[JobSpec], said: list[Any]) -> list[JobSpec]:
