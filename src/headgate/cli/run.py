@@ -95,6 +95,7 @@ def _check_app(settings: Settings) -> None:
 def _check_companions(settings: Settings) -> None:
     """Workers of RQ and Celery need what they work on."""
     from headgate.cli.shared import is_shared
+    from headgate.roles.carriers import unreachable
 
     for tool, workers in (("rq", settings.rq_workers), ("celery", settings.celery_workers)):
         if workers and not is_shared(settings):
@@ -102,8 +103,8 @@ def _check_companions(settings: Settings) -> None:
                 f"{tool}_workers run jobs of an engine that is a Redis, and broker is {settings.broker!r}: "
                 "set broker to its URL, redis://… (or let Headgate's own job workers run them)."
             )
-    if settings.rq_workers and not settings.rq_url and "+" in settings.broker.partition("://")[0]:
-        raise ConfigError(f"rq_workers needs rq_url: RQ does not understand {settings.broker.partition('://')[0]}://.")
+    if settings.rq_workers and "rq" in (why := unreachable(settings.broker, settings)):
+        raise ConfigError(f"rq_workers: {why['rq']}.")
     if settings.celery_workers and not settings.celery_app:
         raise ConfigError('celery_workers needs celery_app: the Celery app, as "module:attribute".')
 

@@ -73,7 +73,8 @@ def _redis(url: str, settings: Settings, member: Callable[[], tuple[str, bytes]]
     if carries:
         for carrier, send in carriers.senders(url, settings).items():
             engine.carry(carrier, send)
-        engine.refuse(carriers.unreachable(url, settings))
+        if member is not None:  # a script may leave it to the hosted processes, whose settings are all there
+            engine.refuse(carriers.unreachable(url, settings))
     return engine
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 
 from headgate.config.settings import Settings
+from headgate.roles.carriers import rq_url
 from headgate.roles.companion import Companion, Tool
 from headgate.supervisor.child import Child, serve
 
@@ -15,14 +16,8 @@ def service(child: Child) -> Companion:
     """What the role runs."""
     settings = child.settings
     # Its address may hold a password, which is not for everybody's `ps`.
-    env = {"RQ_REDIS_URL": address(settings)}
+    env = {"RQ_REDIS_URL": rq_url(settings.broker, settings)}
     return Companion(child, Tool("rq", arguments(settings, child.name), signal.SIGTERM, env))
-
-
-def address(settings: Settings) -> str:
-    """The Redis of RQ, as redis-py reads it: the setting, else the engine's without Headgate's own options."""
-    scheme, _, rest = settings.broker.partition("?")[0].partition("://")
-    return settings.rq_url or f"{scheme.replace('valkey', 'redis')}://{rest}"
 
 
 def arguments(settings: Settings, name: str) -> list[str]:
