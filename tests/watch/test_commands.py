@@ -160,7 +160,7 @@ def told_of_a_kill(workdir: Path) -> bool:
         process.stop()
     found = [each for each in incidents(workdir) if each.unfinished and each.outside]
     for incident in found:
-        assert (incident.function, incident.call, incident.cause) == ("hold", "3 ** 60000000", "computing")
+        assert (incident.function, incident.call, incident.cause) == ("hold", "3 ** 60_000_000", "computing")
         assert "died while" in process.log()
     return bool(found)
 

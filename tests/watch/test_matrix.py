@@ -61,7 +61,7 @@ EXPECTED = {
     "sorting": Expected(model.COMPUTING, ("sorted",)),
     "pydll": Expected(model.BLOCKING, ("holding.usleep", "ctypes.PyDLL.usleep")),
     "collecting": Expected(model.GC, ("gc.collect",)),
-    "power": Expected(model.COMPUTING, ("3 ** bench.power",)),
+    "power": Expected(model.COMPUTING, ("3**bench.power",)),
     blocks.MANY: Expected(model.OVERLOAD, ("time.sleep",), function="small"),
     blocks.ELSEWHERE: Expected(model.GIL, ("holding.usleep", "ctypes.PyDLL.usleep"), function="hog"),
 }

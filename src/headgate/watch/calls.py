@@ -6,7 +6,6 @@ the source line alone, where only its number is known.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import linecache
 from collections.abc import Mapping
@@ -14,6 +13,8 @@ from functools import lru_cache
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Final
 
+from headgate.watch import expressions
+from headgate.watch.expressions import Expression
 from headgate.watch.stacks import Frame, Stack, module, owner
 
 LONGEST: Final = 60
@@ -28,7 +29,7 @@ def callee(stack: Stack, index: int) -> str:
     return f"{module(inner.file)}.{inner.function}"
 
 
-def expression(code: CodeType, lasti: int) -> ast.expr | None:
+def expression(code: CodeType, lasti: int) -> Expression | None:
     """The expression that an instruction belongs to (PEP 657), or None when the source is not there."""
     positions = getattr(code, "co_positions", None)
     if positions is None:
@@ -37,81 +38,65 @@ def expression(code: CodeType, lasti: int) -> ast.expr | None:
         if number == lasti // 2:
             if None in (line, last, column, end):
                 return None
-            return _parsed(_segment(code.co_filename, line, last, column, end))
+            return expressions.read(_segment(code.co_filename, line, last, column, end))
     return None
 
 
-def on_line(frame: Frame) -> ast.expr | None:
+def on_line(frame: Frame) -> Expression | None:
     """The outermost call of a source line, or its value when it calls nothing."""
-    text = linecache.getline(frame.file, frame.line).strip()
-    tree = _statement(text)
-    if tree is None:
-        return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            return node
-    for node in ast.walk(tree):
-        if isinstance(node, ast.BinOp | ast.comprehension | ast.GeneratorExp | ast.ListComp):
-            return node if isinstance(node, ast.expr) else None
-    return None
+    return expressions.on_line(linecache.getline(frame.file, frame.line).strip())
 
 
-def spelled(node: ast.expr | None) -> str:
+def spelled(found: Expression | None) -> str:
     """An expression as a short name: the function for a call, else the expression itself."""
-    if node is None:
+    if found is None:
         return ""
-    if isinstance(node, ast.Await):
-        return spelled(node.value)
-    text = ast.unparse(node.func if isinstance(node, ast.Call) else node)
+    text = found.function or found.text
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def resolved(node: ast.expr | None, frame: FrameType) -> str:
+def resolved(found: Expression | None, frame: FrameType) -> str:
     """The name with the type of its object in it: `re.Pattern.match` for `pattern.match(text)`.
 
     Looks values up, and never runs code of theirs: no properties, no `__getattr__`.
     """
-    if isinstance(node, ast.Await):
-        return resolved(node.value, frame)
-    target = node.func if isinstance(node, ast.Call) else node
-    if isinstance(target, ast.Name):
-        return _function(_lookup(target.id, frame)) or spelled(node)
-    if isinstance(target, ast.Attribute):
-        holder = value_of(target.value, frame)
-        if isinstance(holder, ModuleType):
-            return f"{holder.__name__}.{target.attr}"
-        if holder is not None:
-            kind = holder if isinstance(holder, type) else type(holder)
-            return f"{kind.__module__.removeprefix('builtins.')}.{kind.__qualname__}.{target.attr}".removeprefix(
-                "builtins."
-            )
-    if not isinstance(node, ast.Call) and target is not None:
-        holder = value_of(target, frame)
-        if holder is not None and hasattr(type(holder), "__exit__"):  # the instruction of a `with`
-            return f"{type(holder).__module__}.{type(holder).__qualname__}.__enter__"
-    return spelled(node)
+    if found is None:
+        return ""
+    target = found.function or found.text
+    *before, name = expressions.path(target) or ("",)
+    if not before:
+        return (name and _function(_lookup(name, frame))) or _entered(found, frame)
+    holder = value_of(".".join(before), frame)
+    if isinstance(holder, ModuleType):
+        return f"{holder.__name__}.{name}"
+    if holder is not None:
+        kind = holder if isinstance(holder, type) else type(holder)
+        return f"{kind.__module__.removeprefix('builtins.')}.{kind.__qualname__}.{name}".removeprefix("builtins.")
+    return _entered(found, frame)
 
 
-def value_of(node: ast.expr, frame: FrameType) -> Any:
-    """The value of a constant, a variable, or an attribute that lies in an instance's or a module's dictionary."""
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.JoinedStr):  # an f-string: its text, the values left as they are written
-        return "".join(
-            str(part.value) if isinstance(part, ast.Constant) else f"{{{ast.unparse(part.value)}}}"
-            for part in node.values
-            if isinstance(part, ast.Constant | ast.FormattedValue)
-        )
-    if isinstance(node, ast.Name):
-        return _lookup(node.id, frame)
-    if isinstance(node, ast.Attribute):
-        holder = value_of(node.value, frame)
+def _entered(found: Expression, frame: FrameType) -> str:
+    """What a `with` enters, whose instruction is at the manager's name; else the expression as it is written."""
+    holder = None if found.function else value_of(found.text, frame)
+    if holder is not None and hasattr(type(holder), "__exit__"):
+        return f"{type(holder).__module__}.{type(holder).__qualname__}.__enter__"
+    return spelled(found)
+
+
+def value_of(text: str, frame: FrameType) -> Any:
+    """The value of a text, a variable, or an attribute that lies in an instance's or a module's dictionary."""
+    found = expressions.literal(text)
+    if found is not None:
+        return found
+    first, *rest = expressions.path(text) or ("",)
+    value = expressions.literal(first) if not first.isidentifier() else _lookup(first, frame)
+    for name in rest:
         try:
-            held = object.__getattribute__(holder, "__dict__")
+            held = object.__getattribute__(value, "__dict__")
         except AttributeError:
             return None
-        return held.get(node.attr) if isinstance(held, Mapping) else None
-    return None
+        value = held.get(name) if isinstance(held, Mapping) else None
+    return value
 
 
 def _lookup(name: str, frame: FrameType) -> Any:
@@ -146,21 +131,3 @@ def _segment(file: str, line: int, last: int, column: int, end: int) -> str:
         return data[0][column:end].decode("utf-8", "replace")
     data[0], data[-1] = data[0][column:], data[-1][:end]
     return b"".join(data).decode("utf-8", "replace")
-
-
-@lru_cache(maxsize=256)
-def _parsed(text: str) -> ast.expr | None:
-    try:
-        return ast.parse(f"({text})" if text else "", mode="eval").body
-    except (SyntaxError, ValueError):
-        return None
-
-
-@lru_cache(maxsize=256)
-def _statement(text: str) -> ast.AST | None:
-    for candidate in (text, f"{text} pass", f"{text}\n pass", text.rstrip("([{,")):
-        try:
-            return ast.parse(candidate)
-        except (SyntaxError, ValueError):
-            continue
-    return None

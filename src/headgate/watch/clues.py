@@ -5,7 +5,6 @@ Frames' variables are looked at only in code that is known to hold these, once o
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import re
 from collections.abc import Mapping
@@ -76,9 +75,9 @@ def lines(frame: FrameType | None) -> Clues:
         numbers = {line for _, _, line in code.co_lines() if line is not None}
         for number in sorted(numbers)[:LINES]:
             with contextlib.suppress(Exception):
-                node = calls.on_line(Frame(code.co_filename, number, ""))
-                if isinstance(node, ast.Call):
-                    clues.lines[number] = calls.resolved(node, found)
+                expression = calls.on_line(Frame(code.co_filename, number, ""))
+                if expression is not None and expression.function:
+                    clues.lines[number] = calls.resolved(expression, found)
     return clues
 
 
@@ -87,14 +86,11 @@ def _call(frames: list[FrameType], clues: Clues) -> None:
     frame = next((each for each in frames if owner(each.f_code.co_filename) == "user"), None)
     if frame is None:
         return
-    node = calls.expression(frame.f_code, frame.f_lasti)
+    expression = calls.expression(frame.f_code, frame.f_lasti)
     if frame is frames[0]:
-        clues.call = calls.resolved(node, frame)
-    while isinstance(node, ast.Await):
-        node = node.value
-    if isinstance(node, ast.Call):
-        for argument in node.args[:2]:
-            _note(calls.value_of(argument, frame), clues)
+        clues.call = calls.resolved(expression, frame)
+    for argument in expression.arguments[:2] if expression is not None else ():
+        _note(calls.value_of(argument, frame), clues)
 
 
 def _targets(frames: list[FrameType], clues: Clues) -> None:

@@ -84,7 +84,7 @@ def test_the_call_is_named_by_its_instruction_also_in_a_line_of_three() -> None:
     ("line", "spelled"),
     [
         ("    rows = sorted(data, key=len)\n", "sorted"),
-        ("    return 3**exponent\n", "3 ** exponent"),
+        ("    return 3**exponent\n", "3**exponent"),
         ("    if pattern.match(text):\n", "pattern.match"),
         ("    for row in cursor.fetchall():\n", "cursor.fetchall"),
         ("    connection.execute(\n", "connection.execute"),
@@ -93,8 +93,7 @@ def test_the_call_is_named_by_its_instruction_also_in_a_line_of_three() -> None:
 def test_the_call_is_named_by_its_line(tmp_path: Path, line: str, spelled: str) -> None:
     file = tmp_path / "code.py"
     file.write_text(line)
-    found = calls.spelled(calls.on_line(Frame(str(file), 1, "f")))
-    assert found == spelled or (line.rstrip().endswith("(") and found in (spelled, ""))
+    assert calls.spelled(calls.on_line(Frame(str(file), 1, "f"))) == spelled
 
 
 def test_clues_find_statement_address_and_request_and_hide_secrets() -> None:
