@@ -116,7 +116,7 @@ def test_a_look_beside_a_parse_of_the_service_does_not_break_it(busy_collector: 
     source = tmp_path / "app.py"
     source.write_text("".join(f"x{n} = call{n}(a.b.c({n}), [i for i in y])\n" for n in range(5000)))
     ended = threading.Event()
-    looked = []
+    looked: list[str] = []
 
     def look() -> None:
         while not ended.is_set():
