@@ -25,16 +25,23 @@ class MissingProgram(RuntimeError):
 def program(*names: str) -> str:
     """The path of the first of the programs that is here, also where Debian and RHEL hide them.
 
+    Those of a virtual environment do not count: in ours there is an old Redis, and it may be the active one.
+
     Raises:
         MissingProgram: none is.
     """
+    given = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if not _of_an_environment(folder)]
     folders = [*EXTRA_PATH, *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)]
-    path = os.pathsep.join([os.environ.get("PATH", ""), *folders])
+    path = os.pathsep.join([*given, *folders])
     for name in names:
         found = shutil.which(name, path=path)
         if found:
             return found
     raise MissingProgram(f"{' or '.join(names)} is not on this machine; run tools/system-packages test")
+
+
+def _of_an_environment(folder: str) -> bool:
+    return (Path(folder).parent / "pyvenv.cfg").exists()
 
 
 def unprivileged() -> str | None:
