@@ -77,6 +77,7 @@ class Front:
     def __init__(self, server: Headgate, port: int, certificate: Path) -> None:
         self.server = server
         self.certificate = certificate
+        self.port = port
         self.url = f"https://127.0.0.1:{port}"
         self.ws_url = f"wss://127.0.0.1:{port}/ws"
         self.trust = ssl.create_default_context(cafile=str(certificate))

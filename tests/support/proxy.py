@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
@@ -16,10 +17,12 @@ class Proxy:
 
     Args:
         port: the server's.
+        tls: speak TLS with the server, and plainly with clients.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._server = port
+        self._tls = tls
         self.delay = 0.0
         """Seconds that each piece of data takes on its way."""
         self._loop = asyncio.new_event_loop()
@@ -40,8 +43,8 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._open.set)
 
     def close(self) -> None:
-        self._call(self._hang_up())
         self._loop.call_soon_threadsafe(self._listener.close)
+        self._call(self._hang_up())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -64,21 +67,24 @@ class Proxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # what was aborted is told so in the loop's next turns
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        ends = [writer]
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._server)
-            try:
-                await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
-            finally:
-                back.close()
+            there, back = await asyncio.open_connection("127.0.0.1", self._server, ssl=self._tls)
+            ends.append(back)
+            await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+            for end in ends:
+                await end.wait_closed()
         except (OSError, asyncio.CancelledError):
             pass  # either side hung up, or the test did
         finally:
-            writer.close()
+            for end in ends:
+                end.transport.abort()
             self._tasks.discard(task)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
