@@ -17,6 +17,7 @@ from tests.support.fixtures import (
     redis_url,
     workdir,
 )
+from tests.support.folders import remove_all
 
 __all__ = [
     "anyio_backend",
@@ -38,3 +39,8 @@ __all__ = [
 def anyio_backend() -> str:
     """Async tests (marked `anyio`) run on asyncio, the only loop that Headgate has."""
     return "asyncio"
+
+
+def pytest_sessionfinish() -> None:
+    """Leave nothing behind."""
+    remove_all()

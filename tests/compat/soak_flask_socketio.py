@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import tempfile
 import time
 import unittest
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 import socketio
 
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 from tests.support.socketio import Player
 
@@ -132,7 +132,7 @@ def checkout() -> Path:
 
 
 def served(target: str, folder: Path) -> Headgate:
-    home = Path(tempfile.mkdtemp(prefix="hg-sio-", dir="/tmp"))
+    home = short_folder("sio")
     return Headgate(target, home, "--jobs", "1", "--stop-timeout", "3", app_folder=folder)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 from tests.support.process import Process
 from tests.support.wait import accepts, free_port
@@ -51,7 +52,7 @@ def suite(name: str) -> Path:
 
 def test_socketio() -> None:
     tests = suite("socket.io-protocol")
-    folder = Path(tempfile.mkdtemp(prefix="hg-sio-", dir="/tmp"))
+    folder = short_folder("sio")
     with Headgate("wide:app", folder, "--jobs", "1", "--stop-timeout", "3", app_folder=APPS) as server:
         assert failed(tests, server.url) == set()
 

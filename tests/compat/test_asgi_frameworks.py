@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 from tests.support.sockets import open_socket
 from tests.support.wait import until
@@ -104,7 +103,7 @@ async def ws():
 
 
 def serve(name: str, code: str, *options: str) -> Iterator[Headgate]:
-    folder = Path(tempfile.mkdtemp(prefix=f"hg-{name}-", dir="/tmp"))
+    folder = short_folder(name)
     (folder / "app.py").write_text(code)
     with Headgate("app:app", folder, "--stop-timeout", "3", *options) as server:
         yield server

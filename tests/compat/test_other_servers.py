@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 from tests.support.process import Process
 from tests.support.wait import accepts, free_port, until
@@ -58,7 +58,7 @@ app = Starlette(routes=[Route("/double/{number:int}", wait)])
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Headgate]:
     """A Headgate whose data folder the other servers share."""
-    folder = Path(tempfile.mkdtemp(prefix="hg-other-", dir="/tmp"))
+    folder = short_folder("other")
     (folder / "app.py").write_text(APP)
     (folder / "asgi.py").write_text(ASGI)
     with Headgate("app:app", folder, "--jobs", "1", "--stop-timeout", "3") as server:

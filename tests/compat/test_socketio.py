@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import httpx
 import pytest
 import socketio
 
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 from tests.support.socketio import TRANSPORTS, Player, new_client
 from tests.support.wait import until
@@ -20,7 +20,7 @@ APPS = Path(__file__).parent / "socketio_apps"
 @pytest.fixture(scope="module", params=[1, 4], ids=["1 gateway", "4 gateways"])
 def chat(request: pytest.FixtureRequest) -> Iterator[Headgate]:
     """A chat, on so many gateways, with nothing that keeps a client at one of them."""
-    folder = Path(tempfile.mkdtemp(prefix="hg-sio-", dir="/tmp"))
+    folder = short_folder("sio")
     options = ("--gateways", str(request.param), "--workers", "2", "--jobs", "1", "--stop-timeout", "5")
     with Headgate("chat:app", folder, *options, app_folder=APPS) as server:
         yield server

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 
 APPS = Path(__file__).parent / "socketio_apps"
@@ -34,7 +34,7 @@ def node() -> str:
 
 
 def started(app: str, gateways: int, env: dict[str, str] | None = None) -> Iterator[Headgate]:
-    folder = Path(tempfile.mkdtemp(prefix="hg-sio-", dir="/tmp"))
+    folder = short_folder("sio")
     options = ("--gateways", str(gateways), "--jobs", "1", "--stop-timeout", "5")
     with Headgate(f"{app}:app", folder, *options, app_folder=APPS, env=env) as server:
         yield server

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 from tests.support.socketio import Player
 from tests.support.wait import until
@@ -24,7 +24,7 @@ APPS = Path(__file__).parent / "socketio_apps"
 
 
 def started(target: str, *options: str, app_folder: Path = APPS) -> Headgate:
-    folder = Path(tempfile.mkdtemp(prefix="hg-sio-", dir="/tmp"))
+    folder = short_folder("sio")
     given = ("--gateways", "2", "--workers", "1", "--jobs", "1", "--stop-timeout", "5", *options)
     return Headgate(target, folder, *given, app_folder=app_folder)
 
@@ -171,7 +171,7 @@ def test_green_threads_are_refused(tmp_path: Path, line: str) -> None:
     library = line.partition(".")[0]
     source = f"import {library}\n{library}.sleep(0)\nfrom flask import Flask\napp = Flask(__name__)\n{line}\n"
     (tmp_path / "green.py").write_text(source)
-    folder = Path(tempfile.mkdtemp(prefix="hg-sio-", dir="/tmp"))
+    folder = short_folder("sio")
     server = Headgate("green:app", folder, "--jobs", "0", app_folder=tmp_path, ready=False)
     try:
         until(lambda: not server.process.alive(), "the end of a server that cannot start", 60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 
 APPS = Path(__file__).parent / "socketio_apps"
@@ -23,7 +23,7 @@ POLLING, WEBSOCKET = "/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=4&t
 @pytest.fixture(scope="module")
 def server() -> Iterator[Headgate]:
     """Pings every 0.3 s, to be answered within 4 s; its `async_mode` asks for gevent."""
-    folder = Path(tempfile.mkdtemp(prefix="hg-sio-", dir="/tmp"))
+    folder = short_folder("sio")
     options = ("--gateways", "2", "--jobs", "1", "--stop-timeout", "3")
     with Headgate("wide:app", folder, *options, app_folder=APPS, env={"PING_TIMEOUT": "4"}) as started:
         yield started

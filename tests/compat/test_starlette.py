@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 from tests.support.sockets import open_socket
 from tests.support.wait import until
@@ -302,7 +301,7 @@ async def both():
 
 
 def serve(name: str, code: str) -> Iterator[Headgate]:
-    folder = Path(tempfile.mkdtemp(prefix=f"hg-{name}-", dir="/tmp"))
+    folder = short_folder(name)
     (folder / "app.py").write_text(code)
     (folder / "static").mkdir()
     (folder / "static" / "big.txt").write_text(BIG)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from headgate.base.errors import HeadgateError
+from tests.support.folders import short_folder
 from tests.support.headgate import Headgate
 from tests.support.sockets import Socket, open_socket
 from tests.support.wait import until
@@ -41,7 +41,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Desk]:
-    folder = Path(tempfile.mkdtemp(prefix="hg-apps-", dir="/tmp"))
+    folder = short_folder("apps")
     notes = folder / "notes"
     notes.touch()
     Path(f"{notes}.big").write_bytes(b"0123456789" * 100_000)

@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import shutil
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.folders import short_folder
 from tests.support.process import Process, program
 from tests.support.wait import until
 
@@ -123,7 +123,7 @@ class Chromium:
     """A browser of this test run, with an empty profile."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hg-chromium-", dir="/tmp"))
+        self.folder = short_folder("chromium")
         profile = self.folder / "profile"
         sandbox = ["--no-sandbox"] if os.getuid() == 0 else []  # Chromium's sandbox refuses root
         command = [program("chromium", "chromium-browser", "google-chrome"), *FLAGS, *sandbox]

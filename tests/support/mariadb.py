@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Self
 
 import pymysql
 
+from tests.support.folders import short_folder
 from tests.support.process import Process, program, unprivileged
 from tests.support.wait import free_port
 
@@ -24,7 +24,7 @@ class MariaDB:
     """
 
     def __init__(self, *, durable: bool = False, options: dict[str, str] | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hg-maria-", dir="/tmp"))
+        self.folder = short_folder("maria")
         self.port = free_port()
         self.user = unprivileged()
         if self.user is not None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from pathlib import Path
 from typing import Self
 
+from tests.support.folders import short_folder
 from tests.support.process import Process, program
 from tests.support.wait import accepts, until
 
@@ -39,7 +38,7 @@ class Nginx:
     """
 
     def __init__(self, http: str, port: int) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hg-nginx-", dir="/tmp"))
+        self.folder = short_folder("nginx")
         self.port = port
         user = "user root;" if os.getuid() == 0 else ""
         self.config = self.folder / "nginx.conf"

@@ -6,13 +6,13 @@ import os
 import pwd
 import shutil
 import signal
-import tempfile
 from pathlib import Path
 from typing import Self
 
 import psycopg
 from psycopg import sql
 
+from tests.support.folders import short_folder
 from tests.support.process import Process, program, unprivileged
 from tests.support.wait import free_port
 
@@ -26,7 +26,7 @@ class Postgres:
     """
 
     def __init__(self, *, durable: bool = False, options: dict[str, str] | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hg-pg-", dir="/tmp"))
+        self.folder = short_folder("pg")
         self.port = free_port()
         self.user = unprivileged()
         if self.user is not None:

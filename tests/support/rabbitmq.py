@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from pathlib import Path
 from typing import Self
 
+from tests.support.folders import short_folder
 from tests.support.process import Process, program
 from tests.support.wait import accepts, free_port
 
@@ -19,7 +18,7 @@ class RabbitMQ:
     """A server of this test run. `kill` and `restart` keep its data."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hg-rabbit-", dir="/tmp"))
+        self.folder = short_folder("rabbit")
         self.port, self._epmd, self._dist = free_port(), free_port(), free_port()
         (self.folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = true\nlog.console.level = warning\n"

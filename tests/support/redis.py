@@ -6,12 +6,12 @@ import importlib.util
 import platform
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Self
 
 import redis
 
+from tests.support.folders import short_folder
 from tests.support.process import Process, program
 from tests.support.wait import free_port, until
 
@@ -43,7 +43,7 @@ class Redis:
 
     def __init__(self, options: dict[str, str] | None = None, binary: str | None = None) -> None:
         self.binary = binary or program("redis-server", "valkey-server")
-        self.folder = Path(tempfile.mkdtemp(prefix="hg-redis-", dir="/tmp"))
+        self.folder = short_folder("redis")
         self.port = free_port()
         self.settings = {
             "bind": "127.0.0.1",
@@ -107,7 +107,7 @@ class Sentinel:
     NAME = "main"
 
     def __init__(self, master: Redis) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hg-sentinel-", dir="/tmp"))
+        self.folder = short_folder("sentinel")
         self.port = free_port()
         config = self.folder / "sentinel.conf"
         config.write_text(
