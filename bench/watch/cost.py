@@ -58,6 +58,7 @@ class Server:
         path = folder / f"{kind}-{detector or watched}.sock"
         env = environment(folder, os.environ) if watched else dict(os.environ)
         given = [*env.get("PYTHONPATH", "").split(os.pathsep), str(ROOT), str(ROOT / "src")]
+        env["TMPDIR"] = str(folder)
         env["PYTHONPATH"] = os.pathsep.join(given).strip(os.pathsep)
         command = [peer.program("python"), "-m", "bench.watch.echo", kind, detector, str(loops), str(path)]
         self.process = Process(path.stem, command, folder, env=env, cwd=ROOT)
@@ -96,9 +97,9 @@ class Server:
 @contextlib.contextmanager
 def servers(peer: Peer, kind: str, micros: float, *detectors: str, watched: bool = False) -> Iterator[list[Server]]:
     """A server for each detector, all with as much Python for each message; with `watched` the last one is watched."""
-    folder = Path(tempfile.mkdtemp(prefix="hg-watch-", dir="/tmp"))
     loops = loops_for(micros)
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-watch-", dir="/tmp")))
         made = []
         for number, detector in enumerate(detectors):
             last = number == len(detectors) - 1

@@ -40,8 +40,8 @@ def databases() -> Iterator[dict[str, str]]:
 
 def ours(addresses: dict[str, str]) -> dict[str, dict[str, Found]]:
     """kind → block → what the watch said."""
-    folder = Path(tempfile.mkdtemp(prefix="hg-watch-", dir="/tmp"))
-    outcomes, _ = matrix.run(folder, addresses)
+    with tempfile.TemporaryDirectory(prefix="hg-watch-", dir="/tmp") as folder:
+        outcomes, _ = matrix.run(Path(folder), addresses)
     return {
         kind: {name: Found(bool(outcome.of(name)), not problems(kind, name, outcome)) for name in blocks.NAMES}
         for kind, outcome in outcomes.items()
@@ -50,8 +50,12 @@ def ours(addresses: dict[str, str]) -> dict[str, dict[str, Found]]:
 
 def peer(environment: Peer, detector: str, addresses: dict[str, str]) -> dict[str, Found]:
     """block → what a peer's detector said, on its own kind of loop."""
+    with tempfile.TemporaryDirectory(prefix="hg-watch-", dir="/tmp") as folder:
+        return _peer(environment, detector, Path(folder), addresses)
+
+
+def _peer(environment: Peer, detector: str, folder: Path, addresses: dict[str, str]) -> dict[str, Found]:
     kind = PEERS[detector][0]
-    folder = Path(tempfile.mkdtemp(prefix="hg-watch-", dir="/tmp"))
     with slow_web() as web, slow_dns() as dns:
         given = json.dumps({**addresses, "web": web, "dns": str(dns)})
         env = {**os.environ, "PYTHONPATH": str(ROOT), "STACKS": str(folder), "PYTHONUNBUFFERED": "1"}
