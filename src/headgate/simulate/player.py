@@ -39,6 +39,7 @@ class Player:
         self._wire: Wire | None = None
         self._closed = asyncio.Event()
         self._waiting: deque[tuple[int, Action, float]] = deque()
+        self._replies: deque[Any] = deque()
         self.connections = 0
         self._departing = False
         self._gone = False
@@ -145,6 +146,8 @@ class Player:
             greeting += self._ask(scenario.resume)
         for message in greeting:
             wire.send(message)
+        while self._replies and self._wire is wire:
+            wire.send(self._replies.popleft())
         while self._waiting and self._wire is wire:
             self._send(*self._waiting.popleft())
 
@@ -209,7 +212,11 @@ class Player:
                 self.go()
 
     def _reply(self, message: Any) -> None:
-        if self._wire is not None and not self._floor.over:
+        if self._floor.over:
+            return
+        if self._wire is None:
+            self._replies.append(message)
+        else:
             self._wire.send(message)
 
     def retried(self) -> None:

@@ -27,6 +27,14 @@ def test_http_clicks_and_jobs(target: Target) -> None:
     assert report.p50("update.result") >= 0.2 > report.p50("update")
 
 
+def test_http_jobs_are_asked_for_again_after_a_storm(target: Target) -> None:
+    options = {"seconds": 3, "drain": 20.0, "faults": ["reconnect-storm@1.5s,share=100%"]}
+    report = simulate(http(target("http_target.py", delay=0.8)), heavy=0.5, params={"poll": 0.01}, **options)
+    assert (report.exit_code, hard(report)) == (ExitCode.PASSED, {})
+    assert report.counts["reconnects"] == 20
+    assert report.counts["results"] > 50
+
+
 def test_http_connections_that_close_are_replaced(target: Target) -> None:
     report = simulate(http(target("http_target.py", close=True)), heavy=0.0)
     assert (report.counts["answered"], hard(report)) == (report.counts["clicks"], {})

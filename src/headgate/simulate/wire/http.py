@@ -74,6 +74,8 @@ class HttpWire:
         self._opening: set[asyncio.Task[None]] = set()
         self._paused = False
         self._closed = False
+        self._left = False
+        """The user went, and hears of nothing any more."""
 
     async def open(self) -> None:
         """One connection, so that an unreachable target is known at once; HTTP has no handshake."""
@@ -87,7 +89,7 @@ class HttpWire:
         self._pump()
 
     def close(self) -> None:
-        self._closed = True
+        self._closed = self._left = True
         for connection in list(self._all):
             connection.close()
         for task in self._opening:
@@ -95,10 +97,17 @@ class HttpWire:
         self._tell_closed(1000, "")
 
     def abort(self) -> None:
-        """Cut all connections; what was under way has failed, and the user comes back."""
+        """Cut all connections; what was under way has failed, and the user comes back.
+
+        A click's answer that is cut off is the run's own doing. A request about an earlier click is told as failed,
+        as a page sees it, which asks again.
+        """
         for connection in list(self._all):
             connection.abort()
+        waiting, self._queue = self._queue, deque()
         self._tell_closed(1006, "")
+        for ask in waiting:
+            self._cut_off(ask)
 
     def pause(self) -> None:
         self._paused = True
@@ -127,6 +136,8 @@ class HttpWire:
                 self.sink.retried()
             else:
                 self._break(failed)
+        elif failed is not None and not self._left:
+            self._cut_off(failed)
         if not self._closed:
             self._pump()
 
@@ -173,6 +184,11 @@ class HttpWire:
     def _break(self, ask: Ask) -> None:
         request, click_id = ask
         self._deliver(HttpResponse(0, {}, b"", click_id, request), time.monotonic())
+
+    def _cut_off(self, ask: Ask) -> None:
+        request, click_id = ask
+        if click_id is None:
+            self.sink.received(HttpResponse(0, {}, b"", None, request), time.monotonic())
 
     async def _connect(self) -> _Connection:
         options = self.options
