@@ -1,8 +1,8 @@
 """A reader of short pieces of Python, by their tokens: what is called, and with what.
 
-The standard library's parser is not for a look from another thread. In CPython 3.11 and 3.12 the depth that it
-counts belongs to the interpreter (CPython issue 106905): a parse beside one of the service's own, which web
-frameworks make while routes are added, ends the service's with a SystemError.
+The standard library's parser is not for a look from another thread. In CPython 3.11 the depth that it counts belongs
+to the interpreter (CPython issue 106905): a parse beside one of the service's own, which web frameworks make while
+routes are added, ends the service's with a SystemError.
 """
 
 from __future__ import annotations
