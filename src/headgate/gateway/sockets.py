@@ -256,9 +256,11 @@ class Sockets:
             pause = min(pause, 1 / DRAIN_PER_SECOND)
         together = max(1, min(20, int(0.1 / pause)))
         for number, wire in enumerate(wires):
+            if gradual and number % together == 0:  # first: the other old gateways are still shutting their doors
+                await asyncio.sleep(together * pause)
             wait = 0.1 + random.random() * (0.4 if gradual else 2.1)
             wire.close(codes.RESTART, f"the server restarts; retry in {wait:.1f} s")
-            if number % together == together - 1:
+            if not gradual and number % together == together - 1:
                 await asyncio.sleep(together * pause)
         self._stopping = True
         for wire in [wire for wire in self.wires if wire.open]:  # those that came meanwhile

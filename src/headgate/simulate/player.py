@@ -82,8 +82,9 @@ class Player:
         """Lose the connection as a broken network does; a reconnect follows."""
         self._disturb()
         self._cut = True
-        if self._wire is not None:
-            self._wire.abort()
+        wire, self._wire = self._wire, None  # nothing is sent into what is cut: it waits for the next connection
+        if wire is not None:
+            wire.abort()
 
     def freeze(self, frozen: bool) -> None:
         """Stop (or go on) reading from the socket and clicking."""
