@@ -40,6 +40,9 @@ from headgate.link.messages import Accept, Closed, Effect
 
 log = logging.getLogger("headgate.gateway")
 
+SHUT: Final = 0.5
+"""Seconds, at most, before an old gateway moves its first socket: the others are still shutting their doors, and a
+client that comes back sooner could come to one of them, and be moved again."""
 DRAIN_PER_SECOND: Final = 500
 """Sockets closed per second when the gateway stops, unless its deadline wants it faster."""
 
@@ -250,17 +253,17 @@ class Sockets:
             gradual: another gateway has the place already: take most of the time; the client may come back at once.
         """
         self._stopping = not gradual  # who has connected before the door was shut is served, and moved at the end
+        if gradual:
+            await asyncio.sleep(min(SHUT, seconds * 0.1))
         wires = [wire for wire in self.wires if wire.open]
         pause = seconds * 0.6 / max(1, len(wires))
         if not gradual:
             pause = min(pause, 1 / DRAIN_PER_SECOND)
         together = max(1, min(20, int(0.1 / pause)))
         for number, wire in enumerate(wires):
-            if gradual and number % together == 0:  # first: the other old gateways are still shutting their doors
-                await asyncio.sleep(together * pause)
             wait = 0.1 + random.random() * (0.4 if gradual else 2.1)
             wire.close(codes.RESTART, f"the server restarts; retry in {wait:.1f} s")
-            if not gradual and number % together == together - 1:
+            if number % together == together - 1:
                 await asyncio.sleep(together * pause)
         self._stopping = True
         for wire in [wire for wire in self.wires if wire.open]:  # those that came meanwhile
